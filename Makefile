@@ -1,0 +1,69 @@
+# Every target does its own set-up; it needs Python 3.11 or newer, make and a package index.
+# Another interpreter: make test PYTHON=python3.13
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+FUZZ_SECONDS ?= 60
+VENV := .venv
+DEMO := .venv-demo
+PIP := -m pip install --quiet --disable-pip-version-check
+SOURCES := $(shell find cas cli -name '*.py')
+
+.PHONY: demo test check bench docs fuzz clean
+
+demo: $(DEMO)/.installed
+	@$(DEMO)/bin/python examples/demo.py
+
+test: $(VENV)/.test
+	$(VENV)/bin/python -m pytest -q -n 2
+
+check: $(VENV)/.check
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-cache
+	rm -rf build/wheel
+	$(VENV)/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .
+	$(VENV)/bin/check-wheel-contents build/wheel
+	.ci/smoke $(PYTHON) build/wheel/*.whl
+
+# The pages that are made from the commands and from the schemas of their answers.
+docs: $(VENV)/.check
+	$(VENV)/bin/python docs/commands.py
+	$(VENV)/bin/python docs/json_page.py
+
+# Makes its own environment in bench/.cache, takes an hour, and writes docs/benchmarks.md.
+bench:
+	$(PYTHON) -m bench
+
+# A minute for each parser; FUZZ_SECONDS=3600 for an hour.
+fuzz: $(VENV)/.test $(VENV)/.fuzz
+	set -e; for target in $(notdir $(wildcard fuzz/corpus/*)); do \
+		$(VENV)/bin/python fuzz/run.py $$target -max_total_time=$(FUZZ_SECONDS); done
+
+clean:
+	rm -rf $(VENV) $(DEMO) build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+# A plain installation, as a user has it, made again when the sources change.
+$(DEMO)/.installed: pyproject.toml README.md $(SOURCES)
+	$(PYTHON) -m venv $(DEMO)
+	$(DEMO)/bin/python $(PIP) .
+	touch $@
+
+$(VENV)/.made:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+# The CPU build of torch comes first: left to itself, pip takes the one with CUDA.
+$(VENV)/.test: pyproject.toml $(VENV)/.made
+	$(VENV)/bin/python $(PIP) '$(TORCH)'
+	$(VENV)/bin/python $(PIP) --editable '.[test]'
+	touch $@
+
+$(VENV)/.check: pyproject.toml $(VENV)/.made
+	$(VENV)/bin/python $(PIP) --editable '.[check]'
+	touch $@
+
+$(VENV)/.fuzz: pyproject.toml $(VENV)/.made
+	$(VENV)/bin/python $(PIP) --editable '.[fuzz]'
+	touch $@
