@@ -1,0 +1,209 @@
+"""One function per parser: any bytes in, no error out.
+
+A target suppresses exactly the errors that its parser may raise; whatever else escapes is a
+find. Where a format is canonical, what was accepted must also encode to the very same bytes.
+``fuzz/run.py`` drives one target with atheris; tests/unit/test_fuzz_corpus.py replays the corpus.
+"""
+
+import contextlib
+import functools
+import re
+from collections.abc import Callable
+
+import safetensors
+from blake3 import blake3
+
+from mstore.backends.memory import MemoryBackend
+from mstore.codecs import ZSTD, codec
+from mstore.errors import CorruptError, InvalidInputError, NotFoundError, UnsupportedError
+from mstore.format import bundle, config, names, objects, pack, slots
+from mstore.format import safetensors as headers
+from mstore.ids import Kind
+from mstore.parts import Parts, init_parts
+from mstore.revision import resolve
+
+Target = Callable[[bytes], None]
+
+REFUSED = (CorruptError, UnsupportedError)
+_STOP = re.compile(rb"\[\s*[0-9]{1,9}\s*,\s*([0-9]{1,9})\s*\]")
+MAX_BODY = 1 << 16
+"""Bytes of tensors up to which the safetensors library is asked too."""
+
+
+def _fuzz_object(kind: Kind, content: bytes) -> None:
+    with contextlib.suppress(*REFUSED):
+        value = objects.decode_object(kind, content)
+        assert objects.encode_object(value) == (kind, content)
+
+
+def fuzz_tensor(content: bytes) -> None:
+    """The payload of a tensor."""
+    _fuzz_object(Kind.TENSOR, content)
+
+
+def fuzz_file(content: bytes) -> None:
+    """The payload of a file, and the header inside when it has one."""
+    _fuzz_object(Kind.FILE, content)
+    with contextlib.suppress(*REFUSED):
+        value = objects.decode_object(Kind.FILE, content)
+        if isinstance(value, objects.TensorFile):
+            objects.parse_tensor_file(value)
+
+
+def fuzz_tree(content: bytes) -> None:
+    """The payload of a tree."""
+    _fuzz_object(Kind.TREE, content)
+
+
+def fuzz_version(content: bytes) -> None:
+    """The payload of a version."""
+    _fuzz_object(Kind.VERSION, content)
+
+
+def fuzz_pack(content: bytes) -> None:
+    """A whole pack: header, trailer, index."""
+    with contextlib.suppress(*REFUSED):
+        pack.check_header(content)
+    with contextlib.suppress(*REFUSED):
+        trailer = pack.decode_trailer(content[-pack.TRAILER_SIZE :], len(content))
+        index = content[trailer.index_offset :]
+        entries = pack.decode_index(index, trailer.index_offset)
+        assert pack.encode_index(entries) == index
+
+
+def fuzz_pack_index(content: bytes) -> None:
+    """Rows and bases with a trailer that fits them; the first 12 bytes say where and how many."""
+    offset, rows, bases = (int.from_bytes(content[at : at + 4], "little") for at in (0, 4, 8))
+    body = content[12:]
+    numbers = (offset, rows % 8, bases % 4)
+    sizes = (8, 4, 4)
+    trailer = b"".join(n.to_bytes(s, "little") for n, s in zip(numbers, sizes, strict=True))
+    index = body + trailer + bytes(8) + pack.MAGIC
+    with contextlib.suppress(*REFUSED):
+        entries = pack.decode_index(index, offset)
+        assert pack.encode_index(entries) == index
+
+
+def fuzz_slot(content: bytes) -> None:
+    """A slot's file as it stands; hardly any has a hash that fits."""
+    with contextlib.suppress(*REFUSED):
+        slot = slots.decode_slot(content, 1)
+        assert slots.encode_slot(slot) == content
+
+
+def fuzz_slot_body(content: bytes) -> None:
+    """A slot's fields, sealed with the hash that fits."""
+    body = slots.MAGIC + content
+    whole = body + blake3(body, derive_key_context=slots.SLOT_CONTEXT).digest()
+    fuzz_slot(whole)
+
+
+def fuzz_config(content: bytes) -> None:
+    """A store's config."""
+    with contextlib.suppress(*REFUSED):
+        found = config.decode_config(content)
+        assert config.encode_config(found) == content
+
+
+def fuzz_safetensors(content: bytes) -> None:
+    """A file's first bytes; what is accepted must mean the same to the safetensors library."""
+    with contextlib.suppress(*REFUSED):
+        head = content[: headers.LENGTH_SIZE + headers.header_length(content, len(content))]
+        header = headers.parse_header(head, len(content))
+        _ask_the_library(header, content)
+
+
+def fuzz_safetensors_json(content: bytes) -> None:
+    """The JSON of a header, in front of exactly the bytes that it asks for."""
+    head = len(content).to_bytes(headers.LENGTH_SIZE, "little") + content
+    stops = [int(stop) for stop in _STOP.findall(content)]
+    body = min(max(stops, default=0), MAX_BODY)
+    with contextlib.suppress(*REFUSED):
+        header = headers.parse_header(head, len(head) + body)
+        _ask_the_library(header, head + bytes(body))
+
+
+def _ask_the_library(header: headers.Header, whole: bytes) -> None:
+    theirs = {
+        name: (item["dtype"], tuple(item["shape"]), len(item["data"]))
+        for name, item in safetensors.deserialize(whole)
+    }
+    ours = {span.name: (span.dtype, span.shape, span.stop - span.start) for span in header.spans}
+    assert theirs == ours
+
+
+def fuzz_ref_name(content: bytes) -> None:
+    """The name of a ref, the folder of one, and the key of a slot."""
+    text = content.decode("utf-8", "surrogateescape")
+    with contextlib.suppress(InvalidInputError):
+        slots.check_ref_name(text)
+        assert slots.unquote_name(slots.quote_name(text)) == text
+    with contextlib.suppress(CorruptError):
+        assert slots.quote_name(slots.unquote_name(text)) == text
+    with contextlib.suppress(CorruptError):
+        assert slots.slot_key(*slots.parse_slot_key(text)) == text
+
+
+def fuzz_file_name(content: bytes) -> None:
+    """Names of files, one on each line, as the names of one tree."""
+    found = content.decode("utf-8", "surrogateescape").split("\n")
+    with contextlib.suppress(InvalidInputError):
+        names.check_tree_names(found)
+        assert not any("/" in name or name in ("", ".", "..") for name in found)
+        assert len({name.casefold() for name in found}) == len(found)
+
+
+def fuzz_zstd(content: bytes) -> None:
+    """A zstd entry; the first three bytes are the size that it must have."""
+    raw_size = int.from_bytes(content[:3], "little")
+    with contextlib.suppress(*REFUSED):
+        assert len(codec(ZSTD).decode(content[3:], raw_size)) == raw_size
+
+
+def fuzz_bundle(content: bytes) -> None:
+    """A bundle's header and manifest."""
+    with contextlib.suppress(*REFUSED):
+        header = bundle.decode_header(content, len(content))
+        stop = bundle.HEADER_SIZE + header.manifest_size
+        bundle.check_layout(header, bundle.decode_manifest(content[bundle.HEADER_SIZE : stop]))
+
+
+def fuzz_manifest(content: bytes) -> None:
+    """A bundle's manifest alone."""
+    with contextlib.suppress(*REFUSED):
+        manifest = bundle.decode_manifest(content)
+        assert bundle.encode_manifest(manifest) == content
+
+
+@functools.cache
+def _empty_store() -> Parts:
+    return init_parts(MemoryBackend())[0]
+
+
+def fuzz_revision(content: bytes) -> None:
+    """What a person types for a version, in a store that has none."""
+    text = content.decode("utf-8", "surrogateescape")
+    with contextlib.suppress(InvalidInputError, NotFoundError):
+        resolve(_empty_store(), text)
+
+
+# A new parser gets a line here, a function above, and a folder with seeds in fuzz/corpus.
+TARGETS: dict[str, Target] = {
+    "tensor": fuzz_tensor,
+    "file": fuzz_file,
+    "tree": fuzz_tree,
+    "version": fuzz_version,
+    "pack": fuzz_pack,
+    "pack_index": fuzz_pack_index,
+    "slot": fuzz_slot,
+    "slot_body": fuzz_slot_body,
+    "config": fuzz_config,
+    "safetensors": fuzz_safetensors,
+    "safetensors_json": fuzz_safetensors_json,
+    "ref_name": fuzz_ref_name,
+    "file_name": fuzz_file_name,
+    "zstd": fuzz_zstd,
+    "bundle": fuzz_bundle,
+    "manifest": fuzz_manifest,
+    "revision": fuzz_revision,
+}
