@@ -1,0 +1,1 @@
+"""Named bytes in a place: a folder of this machine, or memory (SPEC §3)."""

@@ -1,0 +1,1 @@
+"""Suites and file systems for whoever writes a backend, or changes one (SPEC §3)."""
