@@ -1,0 +1,16 @@
+"""The object database: objects by id, kept in packs (SPEC §7)."""
+
+from mstore.odb.check import Problem, check_pack, salvage
+from mstore.odb.database import ObjectDatabase
+from mstore.odb.entries import Location
+from mstore.odb.writer import PACK_CAP, PackWriter
+
+__all__ = [
+    "PACK_CAP",
+    "Location",
+    "ObjectDatabase",
+    "PackWriter",
+    "Problem",
+    "check_pack",
+    "salvage",
+]

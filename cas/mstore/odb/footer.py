@@ -1,0 +1,53 @@
+"""Reading the index at the end of a pack, in one or two reads."""
+
+from typing import NamedTuple
+
+from mstore.backends.base import Backend
+from mstore.errors import CorruptError
+from mstore.format.pack import TRAILER_SIZE, Entry, decode_index, decode_trailer, pack_name
+from mstore.odb.segments import PACK_ROW
+
+TAIL_SIZE = 4096
+"""Bytes read at once: the index of a pack of up to about 60 entries comes with its trailer."""
+
+
+class Footer(NamedTuple):
+    """The index of a pack: ``section`` holds rows, base table and trailer."""
+
+    key: str
+    size: int
+    index_offset: int
+    row_count: int
+    section: bytes
+
+    def rows(self) -> list[bytes]:
+        """The rows as they stand, in the order of the ids; their rules are not checked."""
+        end = self.row_count * PACK_ROW
+        return [self.section[at : at + PACK_ROW] for at in range(0, end, PACK_ROW)]
+
+    def entries(self) -> list[Entry]:
+        """The rows read and checked against every rule of SPEC §7, in the order of the ids."""
+        try:
+            return decode_index(self.section, self.index_offset)
+        except CorruptError as error:
+            raise CorruptError(f"pack '{self.key}': {error}") from error
+
+
+def read_footer(backend: Backend, key: str) -> Footer:
+    """The index of a pack; CorruptError unless it hashes to the pack's name."""
+    size = backend.size(key)
+    start = max(0, size - TAIL_SIZE)
+    tail = backend.read(key, start, size)
+    try:
+        trailer = decode_trailer(tail[-TRAILER_SIZE:], size)
+    except CorruptError as error:
+        raise CorruptError(f"pack '{key}': {error}") from error
+    offset = trailer.index_offset
+    index = tail[offset - start :] if offset >= start else backend.read(key, offset, size)
+    _check_name(key, pack_name(index))
+    return Footer(key, size, offset, trailer.row_count, index)
+
+
+def _check_name(key: str, found: str) -> None:
+    if not key.endswith(f"/{found}.pack"):
+        raise CorruptError(f"pack '{key}' has an index that hashes to '{found}'")

@@ -1,0 +1,54 @@
+"""Stores of packs for the object database: on disk and in memory."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from mstore.backends.base import Backend
+from mstore.backends.local import LocalBackend
+from mstore.backends.memory import MemoryBackend
+from mstore.ids import hash_chunk
+from mstore.odb import ObjectDatabase
+
+Publish = Callable[..., str]
+
+
+@pytest.fixture(params=["local", "memory"])
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
+    """An empty place for a store."""
+    place = LocalBackend(tmp_path / "store") if request.param == "local" else MemoryBackend()
+    place.prepare()
+    return place
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> LocalBackend:
+    """An empty place on disk."""
+    place = LocalBackend(tmp_path / "store")
+    place.prepare()
+    return place
+
+
+@pytest.fixture
+def publish() -> Publish:
+    """Writes chunks as one pack and returns its key."""
+
+    def write(backend: Backend, chunks: Iterable[bytes], codec_hint: str = "raw") -> str:
+        writer = ObjectDatabase(backend).writer()
+        for chunk in chunks:
+            writer.add_chunk(hash_chunk(chunk), chunk, codec_hint=codec_hint)
+        return writer.publish()[-1]
+
+    return write
+
+
+@pytest.fixture
+def rewrite() -> Callable[[Backend, str, bytes], None]:
+    """Replaces the bytes of a key, as a broken disk or a careless user would."""
+
+    def replace(backend: Backend, key: str, content: bytes) -> None:
+        backend.remove(key)
+        assert backend.create(key, content)
+
+    return replace
