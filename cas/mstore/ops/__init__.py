@@ -1,0 +1,1 @@
+"""The verbs: each looks at the parts of an open store, plans, and does one thing."""

@@ -1,0 +1,211 @@
+"""Walking everything that the names need without stopping at damage.
+
+1. An object that cannot be read has a ``Fault`` and no node; everything else has a node.
+2. What a version says of itself is held against what it is made of.
+3. Chunks are looked up, not read: reading every pack finds damaged ones.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from mstore.errors import CorruptError, MstoreError, NotFoundError, StorageError, UnsupportedError
+from mstore.format.dtypes import tensor_size
+from mstore.format.objects import parse_tensor_file
+from mstore.ids import Kind, ObjectId, hash_model
+from mstore.objects import CHUNK_SIZE, File, OpaqueFile, Tensor, TensorFile, Version
+from mstore.odb import ObjectDatabase
+from mstore.ops.walk import split_ids
+
+Pairs = tuple[tuple[str, bytes], ...]
+Shape = tuple[str, tuple[int, ...]]
+
+
+class Fault(NamedTuple):
+    """What is wrong with an object.
+
+    ``kind``: "missing", "damaged" (its bytes), "disagrees" (with what it is made of),
+    "unreadable" (the place failed) or "unsupported".
+    """
+
+    kind: str
+    message: str
+
+
+class Node(NamedTuple):
+    """The objects that an object names, and its chunks with the size that each must have.
+
+    ``size`` is that of the files below in bytes, ``pairs`` their (tensor name, tensor id).
+    """
+
+    children: tuple[ObjectId, ...] = ()
+    chunks: tuple[tuple[ObjectId, int], ...] = ()
+    size: int = 0
+    pairs: Pairs = ()
+
+
+def fault_of(error: MstoreError) -> Fault:
+    """The fault that an error tells of."""
+    if isinstance(error, NotFoundError):
+        return Fault("missing", str(error))
+    if isinstance(error, UnsupportedError):
+        return Fault("unsupported", str(error))
+    return Fault("unreadable" if isinstance(error, StorageError) else "damaged", str(error))
+
+
+class Graph:
+    """The objects of some versions, as far as they can be read."""
+
+    def __init__(self, odb: ObjectDatabase) -> None:
+        self._odb = odb
+        self.nodes: dict[ObjectId, Node] = {}
+        self.faults: dict[ObjectId, Fault] = {}
+        self.kinds: dict[ObjectId, Kind] = {}
+        """What every object that was met has to be."""
+        self._shapes: dict[ObjectId, Shape] = {}
+        self._partial: set[ObjectId] = set()
+
+    def add_version(self, version_id: ObjectId) -> list[ObjectId]:
+        """Take in a version and all below it but its chunks; gives its parents."""
+        self.kinds[version_id] = Kind.VERSION
+        try:
+            version = self._odb.version(version_id)
+        except MstoreError as error:
+            self.faults[version_id] = fault_of(error)
+            return []
+        tree = self._tree(ObjectId(version.tree))
+        if tree is not None:
+            self._hold_against(version_id, version, tree)
+        self.nodes[version_id] = Node((ObjectId(version.tree),))
+        return [ObjectId(parent.id) for parent in version.parents]
+
+    def add_chunks(self, versions: Iterable[ObjectId]) -> None:
+        """Look for every chunk of some versions that were taken in."""
+        for oid in self.below(versions):
+            node = self.nodes.get(oid)
+            for chunk, size in node.chunks if node else ():
+                if chunk not in self.kinds:
+                    self.kinds[chunk] = Kind.CHUNK
+                    self._look_for(chunk, size)
+
+    def below(self, oids: Iterable[ObjectId]) -> Iterator[ObjectId]:
+        """Some objects and all that they name, each once; chunks aside."""
+        waiting = list(oids)
+        seen = set(waiting)
+        while waiting:
+            oid = waiting.pop()
+            yield oid
+            node = self.nodes.get(oid)
+            for child in node.children if node else ():
+                if child not in seen:
+                    seen.add(child)
+                    waiting.append(child)
+
+    def needs(self, version_id: ObjectId, *, payload: bool) -> Iterator[ObjectId]:
+        """The objects of a version as far as they are known, chunks only with ``payload``."""
+        for oid in self.below([version_id]):
+            yield oid
+            node = self.nodes.get(oid)
+            if payload and node:
+                yield from (chunk for chunk, _ in node.chunks)
+
+    def _look_for(self, chunk: ObjectId, size: int) -> None:
+        found = self._odb.find(chunk)
+        if found is None:
+            self.faults[chunk] = Fault("missing", f"chunk '{chunk}' is missing")
+        elif found.entry.kind is not Kind.CHUNK or found.entry.raw_size != size:
+            held = f"{found.entry.raw_size} bytes, not {size}"
+            self.faults[chunk] = Fault("disagrees", f"chunk '{chunk}' has {held}")
+
+    def _tree(self, oid: ObjectId) -> Node | None:
+        """The node of a tree; None unless all below it can be read."""
+        if oid in self.kinds:
+            return None if oid in self._partial else self.nodes.get(oid)
+        self.kinds[oid] = Kind.TREE
+        try:
+            entries = self._odb.tree(oid).entries
+        except MstoreError as error:
+            self.faults[oid] = fault_of(error)
+            return None
+        below = []
+        for entry in entries:
+            child = ObjectId(entry.id)
+            below.append(self._tree(child) if entry.type == "tree" else self._file(child))
+        children = tuple(ObjectId(entry.id) for entry in entries)
+        whole = [node for node in below if node is not None]
+        size = sum(node.size for node in whole)
+        pairs = tuple(pair for node in whole for pair in node.pairs)
+        self.nodes[oid] = Node(children, (), size, pairs)
+        if len(whole) < len(below):
+            self._partial.add(oid)
+            return None
+        return self.nodes[oid]
+
+    def _file(self, oid: ObjectId) -> Node | None:
+        if oid in self.kinds:
+            return self.nodes.get(oid)
+        self.kinds[oid] = Kind.FILE
+        try:
+            self.nodes[oid] = self._file_node(oid, self._odb.file(oid))
+        except MstoreError as error:
+            self.faults[oid] = fault_of(error)
+        return self.nodes.get(oid)
+
+    def _file_node(self, oid: ObjectId, file: File) -> Node:
+        if isinstance(file, OpaqueFile):
+            chunks = tuple(zip(split_ids(file.chunks), file.sizes, strict=True))
+            return Node((), chunks, file.size)
+        found = [self._tensor(ObjectId(tensor_id)) for _, tensor_id in file.tensors]
+        fault = _disagreement(file, found)
+        if fault:
+            self.faults[oid] = Fault("disagrees", f"file '{oid}': {fault}")
+        children = tuple(ObjectId(tensor_id) for _, tensor_id in file.tensors)
+        return Node(children, (), file.size, file.tensors)
+
+    def _tensor(self, oid: ObjectId) -> Shape | None:
+        if oid in self.kinds:
+            return self._shapes.get(oid)
+        self.kinds[oid] = Kind.TENSOR
+        try:
+            tensor = self._odb.tensor(oid)
+        except MstoreError as error:
+            self.faults[oid] = fault_of(error)
+            return None
+        self.nodes[oid] = Node((), tuple(_chunk_sizes(tensor)))
+        self._shapes[oid] = (tensor.dtype, tuple(tensor.shape))
+        return self._shapes[oid]
+
+    def _hold_against(self, oid: ObjectId, version: Version, tree: Node) -> None:
+        model_hash = bytes(hash_model(tree.pairs)) if tree.pairs else None
+        facts = {
+            "size": (version.size, tree.size),
+            "tensor_count": (version.tensor_count, len(tree.pairs)),
+            "model_hash": (_hex(version.model_hash), _hex(model_hash)),
+        }
+        for name, (said, found) in facts.items():
+            if said != found:
+                message = f"version '{oid}' says that its {name} is {said}, it is {found}"
+                self.faults[oid] = Fault("disagrees", message)
+
+
+def _hex(oid: bytes | None) -> str:
+    return "none" if oid is None else oid.hex()
+
+
+def _chunk_sizes(tensor: Tensor) -> Iterator[tuple[ObjectId, int]]:
+    rest = tensor_size(tensor.dtype, tensor.shape)
+    for chunk in split_ids(tensor.chunks):
+        yield chunk, min(rest, CHUNK_SIZE)
+        rest -= CHUNK_SIZE
+
+
+def _disagreement(file: TensorFile, shapes: list[Shape | None]) -> str:
+    """How a file's header and its tensors differ; empty when they agree."""
+    try:
+        header = parse_tensor_file(file)
+    except CorruptError as error:
+        return str(error)
+    for span, shape in zip(header.spans, shapes, strict=True):
+        said = (span.dtype, tuple(span.shape))
+        if shape is not None and shape != said:
+            return f"tensor '{span.name}' is {shape}, the header says {said}"
+    return ""

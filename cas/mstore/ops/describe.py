@@ -1,0 +1,195 @@
+"""What a store holds, for people to look at: list, log, show, tensors. Reads only."""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from mstore.format.dtypes import tensor_size
+from mstore.format.slots import Row
+from mstore.ids import ObjectId
+from mstore.objects import EntryType, TensorFile, Version
+from mstore.ops import names
+from mstore.ops.walk import FoundFile, walk_files
+from mstore.parts import Parts
+from mstore.refs import HEADS
+from mstore.revision import Resolved, resolve
+
+State = Literal["kept", "stripped", "deleted"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """One model and its newest version."""
+
+    name: str
+    number: int
+    version: ObjectId
+    versions: int
+    size_bytes: int
+    tensors: int
+    time: int
+    state: State
+    tags: tuple[str, ...]
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogRow:
+    """One version of a model; ``version`` is None when its description is not here."""
+
+    name: str
+    number: int
+    id: ObjectId
+    state: State
+    version: Version | None
+    tags: tuple[str, ...]
+
+
+class FileRow(NamedTuple):
+    """One file of a version; ``tensors`` is 0 for a file without tensors."""
+
+    path: str
+    type: EntryType
+    size_bytes: int
+    tensors: int
+    id: ObjectId
+
+
+class TensorRow(NamedTuple):
+    """One tensor of a version."""
+
+    path: str
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    size_bytes: int
+    id: ObjectId
+
+
+class Kin(NamedTuple):
+    """A version that another came from: how, its id, and its name here if it has one."""
+
+    relation: str
+    id: ObjectId
+    label: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Everything known of one version."""
+
+    id: ObjectId
+    names: tuple[str, ...]
+    state: State
+    tags: tuple[str, ...]
+    version: Version
+    parents: tuple[Kin, ...]
+    files: tuple[FileRow, ...]
+
+
+def models(parts: Parts) -> list[ModelRow]:
+    """Every model by name, deleted ones left out."""
+    tags = _tags_by_version(parts)
+    found = []
+    for name, table in parts.refs.tables(HEADS).items():
+        head = table.head
+        if head is None:
+            continue
+        version = parts.odb.version(ObjectId(head.version))
+        found.append(
+            ModelRow(
+                name=name,
+                number=head.number,
+                version=ObjectId(head.version),
+                versions=sum(row.state != "deleted" for row in table.rows.values()),
+                size_bytes=version.size,
+                tensors=version.tensor_count,
+                time=version.time,
+                state=head.state,
+                tags=tags.get(head.version, ()),
+                message=version.message,
+            )
+        )
+    return found
+
+
+def log(parts: Parts, name: str) -> list[LogRow]:
+    """The versions of a model, newest first, deleted ones too."""
+    tags = _tags_by_version(parts)
+    rows = parts.refs.table(HEADS, name).rows
+    return [_log_row(parts, name, rows[number], tags) for number in sorted(rows, reverse=True)]
+
+
+def _log_row(parts: Parts, name: str, row: Row, tags: dict[bytes, tuple[str, ...]]) -> LogRow:
+    oid = ObjectId(row.version)
+    known = row.state != "deleted" or parts.odb.find(oid) is not None
+    version = parts.odb.version(oid) if known else None
+    return LogRow(name, row.number, oid, row.state, version, tags.get(row.version, ()))
+
+
+def show(parts: Parts, text: str) -> Shown:
+    """Everything known of one version."""
+    target = resolve(parts, text)
+    version = parts.odb.version(target.version)
+    labels = labels_by_version(parts)
+    kin = tuple(
+        Kin(parent.relation, ObjectId(parent.id), next(iter(labels.get(parent.id, ())), None))
+        for parent in version.parents
+    )
+    return Shown(
+        id=target.version,
+        names=labels.get(target.version, ()),
+        state=_state(target),
+        tags=_tags_by_version(parts).get(target.version, ()),
+        version=version,
+        parents=kin,
+        files=tuple(_file_row(found) for found in walk_files(parts.odb, version.tree)),
+    )
+
+
+def tensors(parts: Parts, text: str) -> list[TensorRow]:
+    """Every tensor of a version, or of one of its files, in the order of the files' bytes."""
+    target = resolve(parts, text)
+    tree = parts.odb.version(target.version).tree
+    return [
+        row
+        for found in walk_files(parts.odb, tree)
+        if target.path in (None, found.path)
+        for row in _tensor_rows(parts, found)
+    ]
+
+
+def _tensor_rows(parts: Parts, found: FoundFile) -> list[TensorRow]:
+    if not isinstance(found.file, TensorFile):
+        return []
+    rows = []
+    for name, oid in found.file.tensors:
+        tensor = parts.odb.tensor(ObjectId(oid))
+        size = tensor_size(tensor.dtype, tensor.shape)
+        rows.append(TensorRow(found.path, name, tensor.dtype, tensor.shape, size, ObjectId(oid)))
+    return rows
+
+
+def labels_by_version(parts: Parts) -> dict[bytes, tuple[str, ...]]:
+    """The names, as ``lenet@3``, that each version has."""
+    labels: dict[bytes, tuple[str, ...]] = {}
+    for name, table in parts.refs.tables(HEADS).items():
+        for row in table.rows.values():
+            if row.state != "deleted":
+                labels[row.version] = (*labels.get(row.version, ()), f"{name}@{row.number}")
+    return labels
+
+
+def _file_row(found: FoundFile) -> FileRow:
+    count = len(found.file.tensors) if isinstance(found.file, TensorFile) else 0
+    return FileRow(found.path, found.type, found.file.size, count, found.id)
+
+
+def _state(target: Resolved) -> State:
+    return "stripped" if target.state == "stripped" else "kept"
+
+
+def _tags_by_version(parts: Parts) -> dict[bytes, tuple[str, ...]]:
+    tags: dict[bytes, tuple[str, ...]] = {}
+    for tag, version in names.tags(parts).items():
+        tags[version] = (*tags.get(version, ()), tag)
+    return tags

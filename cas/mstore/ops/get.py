@@ -1,0 +1,157 @@
+"""The exact files of a version back, or one file, tensor or rows of it as a stream.
+
+Every chunk is verified before it is written; the files get their names when all of them are
+complete, so a failure leaves nothing behind.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from mstore.backends.checkout import Checkout, OutputFile
+from mstore.errors import NotFoundError
+from mstore.format.dtypes import tensor_size
+from mstore.ids import ObjectId
+from mstore.objects import OpaqueFile, TensorFile
+from mstore.odb import ObjectDatabase
+from mstore.ops.payload import Piece, each_batch, opaque_pieces, require_payload, tensor_pieces
+from mstore.ops.read import tensor_bytes
+from mstore.ops.walk import FoundFile, walk_files
+from mstore.parts import Parts
+from mstore.revision import Resolved, resolve
+
+Progress = Callable[[int, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class GetResult:
+    """What was written; ``path`` is the file or the folder."""
+
+    version: ObjectId
+    path: Path
+    files: int
+    size_bytes: int
+
+
+def get(
+    parts: Parts,
+    text: str,
+    destination: Path,
+    *,
+    force: bool = False,
+    sync: bool = False,
+    progress: Progress | None = None,
+) -> GetResult:
+    """Write the files of a version, or the one that ``REV:path`` names, to ``destination``.
+
+    A version put from one file becomes that file: at ``destination``, or inside it when that is
+    a folder. With ``sync`` a power cut cannot undo it. ExistsError when something stands there
+    and ``force`` is off; NotFoundError (kind "stripped") when the bytes are not in this store.
+    """
+    target = resolve(parts, text)
+    version = parts.odb.version(target.version)
+    files = [f for f in walk_files(parts.odb, version.tree) if target.path in (None, f.path)]
+    if target.path is not None and not files:
+        raise no_such_file(target)
+    as_folder = not (version.single or target.path is not None)
+    if not as_folder and destination.is_dir():
+        destination /= files[0].path.rsplit("/", 1)[-1]
+    total = sum(found.file.size for found in files)
+    report = _Report(total, progress)
+    with Checkout(destination, folder=as_folder, force=force, durable=sync) as checkout:
+        if as_folder:
+            for path in _folders(parts.odb, version.tree):
+                checkout.make_folder(path)
+        for found in files:
+            path = found.path if as_folder else ""
+            executable = found.type == "executable"
+            with checkout.create(path, found.file.size, executable=executable) as output:
+                _write_file(parts, target, found, output, report)
+        checkout.place()
+    return GetResult(target.version, destination, len(files), total)
+
+
+def cat(parts: Parts, text: str, write: Callable[[memoryview], object]) -> None:
+    """Give ``write`` the bytes of one file, tensor or rows, in order and verified."""
+    target = resolve(parts, text)
+    if target.tensor is not None:
+        write(tensor_bytes(parts, target))
+        return
+    for piece in _file_pieces(parts, _one_file(parts, target)):
+        if isinstance(piece, bytes):
+            write(memoryview(piece))
+        else:
+            require_payload(parts, target, piece.id)
+            write(memoryview(parts.odb.read(piece.id)))
+
+
+def no_such_file(target: Resolved) -> NotFoundError:
+    """The error for a path that a version does not have."""
+    return NotFoundError(
+        f"'{target.label}' has no file '{target.path}'",
+        hint=f"see them: mstore show {target.label}",
+    )
+
+
+def _one_file(parts: Parts, target: Resolved) -> FoundFile:
+    version = parts.odb.version(target.version)
+    for found in walk_files(parts.odb, version.tree):
+        if found.path == target.path or (target.path is None and version.single):
+            return found
+    if target.path is None:
+        raise NotFoundError(f"'{target.label}' is a folder", hint="name a file: REV:PATH")
+    raise no_such_file(target)
+
+
+class _Report:
+    """Adds up what was written, and tells the caller."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self._done, self._total, self._progress = 0, total, progress
+
+    def add(self, size: int) -> None:
+        self._done += size
+        if self._progress is not None:
+            self._progress(self._done, self._total, 0)
+
+
+def _folders(odb: ObjectDatabase, tree: bytes, prefix: str = "") -> Iterator[str]:
+    for entry in odb.tree(ObjectId(tree)).entries:
+        if entry.type == "tree":
+            yield prefix + entry.name
+            yield from _folders(odb, entry.id, f"{prefix}{entry.name}/")
+
+
+def _file_pieces(parts: Parts, found: FoundFile) -> Iterator[bytes | Piece]:
+    """The header of a file, if it has one, then its chunks with their places in the file."""
+    file = found.file
+    if isinstance(file, OpaqueFile):
+        yield from opaque_pieces(file)
+        return
+    yield file.header
+    at = len(file.header)
+    for _, oid in file.tensors:
+        tensor = parts.odb.tensor(ObjectId(oid))
+        yield from tensor_pieces(tensor, at)
+        at += tensor_size(tensor.dtype, tensor.shape)
+
+
+def _write_file(
+    parts: Parts, target: Resolved, found: FoundFile, output: OutputFile, report: _Report
+) -> None:
+    if isinstance(found.file, TensorFile):
+        output.write_at(0, found.file.header)
+        report.add(len(found.file.header))
+    pieces = [piece for piece in _file_pieces(parts, found) if isinstance(piece, Piece)]
+    for piece in pieces:
+        require_payload(parts, target, piece.id)
+    each_batch(pieces, partial(_copy, parts.odb, output), report.add)
+
+
+def _copy(odb: ObjectDatabase, output: OutputFile, pieces: list[Piece]) -> None:
+    origin, size = pieces[0].start, sum(piece.size for piece in pieces)
+    buffer = memoryview(bytearray(size))
+    for piece in pieces:
+        odb.read_into(piece.id, buffer[piece.start - origin : piece.start - origin + piece.size])
+    output.write_at(origin, buffer)

@@ -1,0 +1,140 @@
+"""Chunks out of the store, verified, on several threads; and whether they are there at all."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple, Protocol, TypeVar
+
+from mstore.errors import CorruptError, NotFoundError
+from mstore.format.dtypes import tensor_size
+from mstore.ids import ObjectId, hash_chunk
+from mstore.objects import CHUNK_SIZE, OpaqueFile, Tensor
+from mstore.odb import ObjectDatabase
+from mstore.ops.places import stripped_error
+from mstore.ops.walk import split_ids
+from mstore.parts import Parts
+from mstore.revision import Resolved
+
+THREADS = min(4, os.cpu_count() or 1)
+_BATCH = 4 << 20
+_HINT_FSCK = "run: mstore fsck --full, then mstore fsck --repair --from PLACE"
+
+
+class Piece(NamedTuple):
+    """A chunk and where its bytes stand in what is being rebuilt."""
+
+    id: ObjectId
+    start: int
+    size: int
+
+
+class Placed(NamedTuple):
+    """A chunk and the memory that holds, or is to hold, its bytes."""
+
+    id: ObjectId
+    size: int
+    view: memoryview
+
+
+class _Sized(Protocol):
+    @property
+    def size(self) -> int: ...
+
+
+SizedT = TypeVar("SizedT", bound=_Sized)
+
+
+def tensor_pieces(tensor: Tensor, start: int = 0) -> list[Piece]:
+    """The chunks of a tensor whose first byte stands at ``start``."""
+    left = tensor_size(tensor.dtype, tensor.shape)
+    pieces = []
+    for oid in split_ids(tensor.chunks):
+        size = min(CHUNK_SIZE, left)
+        pieces.append(Piece(oid, start, size))
+        start, left = start + size, left - size
+    return pieces
+
+
+def opaque_pieces(file: OpaqueFile) -> list[Piece]:
+    """The chunks of an opaque file."""
+    start, pieces = 0, []
+    for oid, size in zip(split_ids(file.chunks), file.sizes, strict=True):
+        pieces.append(Piece(oid, start, size))
+        start += size
+    return pieces
+
+
+def batches(items: Iterable[SizedT]) -> Iterator[list[SizedT]]:
+    """Items in groups of about 4 MiB, so that small ones do not cost a task each."""
+    group: list[SizedT] = []
+    total = 0
+    for item in items:
+        if group and total + item.size > _BATCH:
+            yield group
+            group, total = [], 0
+        group.append(item)
+        total += item.size
+    if group:
+        yield group
+
+
+def each_batch(
+    items: Iterable[SizedT],
+    work: Callable[[list[SizedT]], None],
+    done: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Call ``work`` on batches of items, on several threads; the first error ends it.
+
+    ``done`` hears, on the calling thread, how many bytes each batch had.
+    """
+    waiting: deque[tuple[int, Future[None]]] = deque()
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="mstore-read") as pool:
+        try:
+            for batch in batches(items):
+                waiting.append((sum(item.size for item in batch), pool.submit(work, batch)))
+                if len(waiting) > THREADS:
+                    _finish(waiting, done)
+            while waiting:
+                _finish(waiting, done)
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def _finish(waiting: deque[tuple[int, Future[None]]], done: Callable[[int], None]) -> None:
+    size, future = waiting.popleft()
+    future.result()
+    done(size)
+
+
+def verify_all(placed: list[Placed]) -> None:
+    """CorruptError unless every view holds the bytes that its id names."""
+    for chunk in placed:
+        if hash_chunk(chunk.view) != chunk.id:
+            message = f"chunk {chunk.id} has other bytes than its id says"
+            raise CorruptError(message, hint=_HINT_FSCK)
+
+
+def read_all(odb: ObjectDatabase, placed: list[Placed]) -> None:
+    """Read chunks into their views; each is verified."""
+    for chunk in placed:
+        odb.read_into(chunk.id, chunk.view)
+
+
+def place(pieces: Iterable[Piece], buffer: memoryview, origin: int = 0) -> list[Placed]:
+    """The views of pieces in ``buffer``, whose first byte stands at ``origin``."""
+    return [
+        Placed(p.id, p.size, buffer[p.start - origin : p.start - origin + p.size]) for p in pieces
+    ]
+
+
+def require_payload(parts: Parts, target: Resolved, oid: ObjectId) -> None:
+    """NotFoundError that explains why a chunk of a version is missing, if it is."""
+    if parts.odb.find(oid) is not None:
+        return
+    if target.state == "stripped":
+        raise stripped_error(parts, target.label, target.version)
+    raise NotFoundError(
+        f"chunk {oid} of '{target.label}' is missing", hint=_HINT_FSCK, kind="missing"
+    )

@@ -1,0 +1,162 @@
+"""Storing files as the next version of a model.
+
+Order (SPEC §4): lease, chunks and objects, everything durable, then the name. Until the name's
+slot is linked nothing is visible, so a failure anywhere leaves the store as it was.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mstore.errors import ConflictError
+from mstore.format.slots import Row, check_ref_name
+from mstore.ids import ObjectId, hash_model
+from mstore.objects import Parent, Relation, Value, Version
+from mstore.ops.intake import Progress, StoredTree, store_tree
+from mstore.ops.names import tag_value, tag_version
+from mstore.ops.revive import keep_alive
+from mstore.ops.sources import SourceTree
+from mstore.parts import Parts, Transaction
+from mstore.refs import HEADS, Change, RefTable
+from mstore.revision import resolve
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What the caller says of a version; ``parents`` are revisions, None the version before."""
+
+    message: str = ""
+    author: str = ""
+    task: str = ""
+    tags: tuple[str, ...] = ()
+    parents: tuple[str, ...] | None = None
+    relation: Relation = "derived"
+    parameters: Mapping[str, Value] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    datasets: tuple[str, ...] = ()
+    metadata: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PutResult:
+    """What a put did. Sizes are bytes: of the files, new to the store, and grown on disk."""
+
+    name: str
+    number: int
+    version: ObjectId
+    unchanged: bool
+    files: int
+    tensors: int
+    size_bytes: int
+    new_bytes: int
+    stored_bytes: int
+    tags: tuple[str, ...] = ()
+
+
+def put(
+    parts: Parts,
+    source: SourceTree,
+    name: str,
+    description: Description,
+    *,
+    always: bool = False,
+    progress: Progress | None = None,
+) -> PutResult:
+    """Store ``source`` as the next version of ``name``; durable when it returns.
+
+    Without ``always``, files and description that equal the newest version's make no new
+    version. CorruptError names a file whose header breaks a rule, ConflictError one that changed
+    while it was read; either way nothing was stored.
+    """
+    _check_names(parts, name, description.tags)
+    with Transaction(parts) as transaction:
+        before = parts.refs.find(HEADS, name)
+        parents = _parents(parts, before, description)
+        keep_alive(parts, (), [ObjectId(parent.id) for parent in parents])
+        stored = store_tree(transaction.writer, source, progress)
+        version = _version(stored, description, parents, single=source.single, now=parts.clock())
+        same = None if always else _unchanged(parts, before, version)
+        row = same or _commit(transaction, name, version)
+    for tag in description.tags:
+        tag_version(parts, ObjectId(row.version), tag, author=description.author)
+    return PutResult(
+        name=name,
+        number=row.number,
+        version=ObjectId(row.version),
+        unchanged=same is not None,
+        files=stored.files,
+        tensors=len(stored.tensors),
+        size_bytes=stored.size,
+        new_bytes=transaction.writer.new_bytes,
+        stored_bytes=transaction.writer.stored_bytes,
+        tags=description.tags,
+    )
+
+
+def _check_names(parts: Parts, name: str, tags: tuple[str, ...]) -> None:
+    for wanted in (name, *tags):
+        check_ref_name(wanted)
+    if parts.refs.find(HEADS, name) is None and tag_value(parts, name) is not None:
+        raise ConflictError(f"'{name}' is a tag", hint="choose another name: --name")
+
+
+def _commit(transaction: Transaction, name: str, version: Version) -> Row:
+    oid = transaction.writer.add_object(version)
+    transaction.publish()
+    committed: list[Row] = []
+
+    def change(table: RefTable | None) -> Change:
+        number = 1 if table is None else table.next_number
+        committed[:] = [Row(number, bytes(oid), "kept")]
+        return Change(tuple(committed), "put", version.author)
+
+    transaction.commit(HEADS, name, change)
+    return committed[0]
+
+
+def _parents(parts: Parts, before: RefTable | None, description: Description) -> tuple[Parent, ...]:
+    if description.parents is not None:
+        found = [resolve(parts, text).version for text in description.parents]
+    else:
+        head = before.head if before else None
+        found = [ObjectId(head.version)] if head else []
+    return tuple(Parent(bytes(oid), description.relation) for oid in found)
+
+
+def _version(
+    stored: StoredTree,
+    description: Description,
+    parents: tuple[Parent, ...],
+    *,
+    single: bool,
+    now: int,
+) -> Version:
+    return Version(
+        tree=bytes(stored.id),
+        size=stored.size,
+        time=now,
+        single=single,
+        tensor_count=len(stored.tensors),
+        model_hash=bytes(hash_model(stored.tensors)) if stored.tensors else None,
+        parents=parents,
+        author=description.author,
+        message=description.message,
+        task=description.task,
+        tags=description.tags,
+        parameters=dict(description.parameters),
+        metrics=dict(description.metrics),
+        datasets=description.datasets,
+        metadata=dict(description.metadata),
+    )
+
+
+def _unchanged(parts: Parts, before: RefTable | None, version: Version) -> Row | None:
+    head = before.head if before else None
+    if head is None or head.state != "kept":
+        return None
+    old = parts.odb.version(ObjectId(head.version))
+    same_files = (old.tree, old.single) == (version.tree, version.single)
+    said = ("task", "parameters", "metrics", "datasets", "metadata")
+    says_new = any(
+        getattr(version, name) and getattr(version, name) != getattr(old, name) for name in said
+    )
+    return head if same_files and not says_new else None

@@ -1,0 +1,215 @@
+"""Tensors and rows by name, without unpacking anything; whole models into memory.
+
+A tensor whose chunks lie raw and one after another in a pack is given as a copy-on-write map of
+the pack: nothing is copied, and what the caller writes into it stays with the caller.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+from mstore.adapters import framework as adapter
+from mstore.errors import InvalidInputError, NotFoundError
+from mstore.format.dtypes import tensor_size
+from mstore.format.safetensors import parse_header
+from mstore.ids import ObjectId
+from mstore.objects import Tensor, TensorFile
+from mstore.ops.payload import (
+    Placed,
+    each_batch,
+    place,
+    read_all,
+    require_payload,
+    tensor_pieces,
+    verify_all,
+)
+from mstore.ops.walk import split_ids, walk_files
+from mstore.parts import Parts
+from mstore.revision import Resolved, resolve
+
+
+class Reader:
+    """The tensors of one version, read when asked for; the methods of ``safetensors.safe_open``.
+
+    A tensor name that occurs in several files of the version is written ``path#name``.
+    """
+
+    def __init__(self, parts: Parts, text: str, framework: str = "numpy") -> None:
+        self._parts = parts
+        self._target = resolve(parts, text)
+        self._adapter = adapter(framework)
+        self._metadata: dict[str, str] = {}
+        self._ids = self._collect()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing to give back: arrays stay good after the reader has gone."""
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ids)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._ids
+
+    def __getitem__(self, name: str) -> "TensorSlice":
+        return self.get_slice(name)
+
+    def keys(self) -> list[str]:
+        """The names of the tensors, in the order of the files."""
+        return list(self._ids)
+
+    def metadata(self) -> dict[str, str]:
+        """The ``__metadata__`` of the version's safetensors files, later files winning."""
+        return dict(self._metadata)
+
+    def get_slice(self, name: str) -> "TensorSlice":
+        """A tensor of which nothing is read yet; NotFoundError for an unknown name."""
+        return TensorSlice(self, name, self.tensor(name))
+
+    def get_tensor(self, name: str, *, verify: bool = True) -> Any:  # noqa: ANN401 - an array
+        """One whole tensor. ``verify=False`` skips hashing, for mapped tensors only."""
+        tensor = self.tensor(name)
+        content = self.content(tensor, verify=verify)
+        return self._adapter.array(tensor.dtype, tensor.shape, content)
+
+    def load(self, *, verify: bool = True) -> dict[str, Any]:
+        """Every tensor by name. Hashes on several threads unless ``verify`` is off."""
+        tensors = {name: self.tensor(name) for name in self._ids}
+        contents = self._contents(list(tensors.values()), verify=verify)
+        return {
+            name: self._adapter.array(tensor.dtype, tensor.shape, content)
+            for (name, tensor), content in zip(tensors.items(), contents, strict=True)
+        }
+
+    def content(self, tensor: Tensor, *, verify: bool = True) -> memoryview:
+        """The bytes of a tensor: a map where one is possible, else a copy that is verified."""
+        return self._contents([tensor], verify=verify)[0]
+
+    def rows(self, tensor: Tensor, start: int, stop: int) -> Any:  # noqa: ANN401 - an array
+        """Rows ``[start, stop)`` of the first dimension, touching only their chunks."""
+        shape = (stop - start, *tensor.shape[1:])
+        return self._adapter.array(tensor.dtype, shape, self.row_bytes(tensor, start, stop))
+
+    def row_bytes(self, tensor: Tensor, start: int, stop: int) -> memoryview:
+        """The bytes of rows ``[start, stop)``; whole chunks are read, so that all is verified."""
+        count = tensor.shape[0]
+        row = tensor_size(tensor.dtype, tensor.shape) // count if count else 0
+        low, high = start * row, stop * row
+        pieces = [p for p in tensor_pieces(tensor) if p.start < high and p.start + p.size > low]
+        if not pieces:
+            return memoryview(bytearray())
+        for piece in pieces:
+            require_payload(self._parts, self._target, piece.id)
+        origin = pieces[0].start
+        buffer = memoryview(bytearray(sum(piece.size for piece in pieces)))
+        each_batch(place(pieces, buffer, origin), partial(read_all, self._parts.odb))
+        return buffer[low - origin : high - origin]
+
+    def tensor(self, name: str) -> Tensor:
+        """The description of a tensor; NotFoundError for an unknown name."""
+        if name not in self._ids:
+            raise NotFoundError(
+                f"'{self._target.text}' has no tensor '{name}'",
+                hint=f"see them: mstore tensors {self._target.text}",
+            )
+        return self._parts.odb.tensor(self._ids[name])
+
+    def _collect(self) -> dict[str, ObjectId]:
+        found: list[tuple[str, str, ObjectId]] = []
+        tree = self._parts.odb.version(self._target.version).tree
+        for file in walk_files(self._parts.odb, tree):
+            if self._target.path not in (None, file.path):
+                continue
+            if isinstance(file.file, TensorFile):
+                self._metadata |= parse_header(file.file.header, file.file.size).metadata
+                found += [(file.path, name, ObjectId(oid)) for name, oid in file.file.tensors]
+        names = [name for _, name, _ in found]
+        twice = {name for name in names if names.count(name) > 1} if _repeats(names) else set()
+        return {f"{path}#{name}" if name in twice else name: oid for path, name, oid in found}
+
+    def _contents(self, tensors: list[Tensor], *, verify: bool) -> list[memoryview]:
+        contents: list[memoryview] = []
+        mapped: list[Placed] = []
+        copied: list[Placed] = []
+        for tensor in tensors:
+            content, is_map = self._place(tensor)
+            contents.append(content)
+            (mapped if is_map else copied).extend(place(tensor_pieces(tensor), content))
+        if verify:
+            each_batch(mapped, verify_all)
+        each_batch(copied, partial(read_all, self._parts.odb))
+        return contents
+
+    def _place(self, tensor: Tensor) -> tuple[memoryview, bool]:
+        chunks = split_ids(tensor.chunks)
+        extent = self._parts.odb.extent(chunks) if chunks else None
+        if extent is not None:
+            key, offset, size = extent
+            return self._parts.odb.map(key)[offset : offset + size], True
+        for oid in chunks:
+            require_payload(self._parts, self._target, oid)
+        return memoryview(bytearray(tensor_size(tensor.dtype, tensor.shape))), False
+
+
+class TensorSlice:
+    """One tensor, of which rows are read when asked for."""
+
+    def __init__(self, reader: Reader, name: str, tensor: Tensor) -> None:
+        self.name = name
+        self._reader = reader
+        self._tensor = tensor
+
+    def get_shape(self) -> list[int]:
+        """The shape of the whole tensor."""
+        return list(self._tensor.shape)
+
+    def get_dtype(self) -> str:
+        """The safetensors name of the dtype."""
+        return self._tensor.dtype
+
+    def __getitem__(self, key: Any) -> Any:  # noqa: ANN401 - what NumPy takes as an index
+        first, rest = (key[0], key[1:]) if isinstance(key, tuple) and key else (key, ())
+        if not self._tensor.shape or first is Ellipsis or not isinstance(first, int | slice):
+            return self._reader.get_tensor(self.name)[key]
+        count = self._tensor.shape[0]
+        if isinstance(first, int):
+            start = first + count if first < 0 else first
+            if not 0 <= start < count:
+                raise InvalidInputError(f"'{self.name}' has {count} rows, not row {first}")
+            return self._reader.rows(self._tensor, start, start + 1)[0][rest or ...]
+        start, stop, step = first.indices(count)
+        if step < 0:
+            return self._reader.get_tensor(self.name)[key]
+        rows = self._reader.rows(self._tensor, start, max(start, stop))
+        return rows[(slice(None, None, step), *rest)]
+
+
+def _repeats(names: list[str]) -> bool:
+    return len(set(names)) != len(names)
+
+
+def tensor_bytes(parts: Parts, target: Resolved) -> memoryview:
+    """The bytes of the tensor, or of the rows of it, that a revision names."""
+    reader = Reader(parts, target.text.partition("#")[0])
+    tensor = reader.tensor(target.tensor or "")
+    if target.rows is None:
+        return reader.content(tensor)
+    count = tensor.shape[0] if tensor.shape else 0
+    if isinstance(target.rows, int):
+        start = target.rows + count if target.rows < 0 else target.rows
+        if not 0 <= start < count:
+            raise InvalidInputError(f"'{target.text}': there are {count} rows")
+        return reader.row_bytes(tensor, start, start + 1)
+    start, stop, _ = target.rows.indices(count)
+    return reader.row_bytes(tensor, start, max(start, stop))

@@ -1,0 +1,247 @@
+"""What ``put`` is given, as files with names: paths on disk, or arrays in memory.
+
+Nothing is followed or guessed: a symbolic link, a device, a name that could escape a folder or
+two names that some file system cannot tell apart are refused before anything is stored.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Protocol, Self
+
+from mstore.adapters import ArrayTensor
+from mstore.errors import ConflictError, InvalidInputError, NotFoundError, StorageError
+from mstore.format.names import check_tree_names
+from mstore.format.safetensors import build_header
+
+HINT_LINK = "store what it points to with --follow, or leave it out"
+
+
+class Source(Protocol):
+    """The bytes of one file while they are stored."""
+
+    label: str
+    size: int
+
+    def read_into(self, start: int, buffer: memoryview) -> None:
+        """Fill ``buffer`` with the bytes from ``start``."""
+
+    def finish(self) -> None:
+        """Raise ConflictError when the bytes changed since they were first looked at."""
+
+
+class NamedFile(NamedTuple):
+    """One file to be stored: its path in the version, and how to open its bytes."""
+
+    parts: tuple[str, ...]
+    size: int
+    executable: bool
+    origin: "Path | ArrayFile"
+    follow: bool = False
+
+    def open(self) -> "FileSource | ArraySource":
+        """The bytes of this file, as a context manager."""
+        if isinstance(self.origin, ArrayFile):
+            return ArraySource(self.origin)
+        return FileSource(self.origin, follow=self.follow)
+
+
+class SourceTree(NamedTuple):
+    """Everything that one ``put`` stores; ``folders`` also names the empty ones."""
+
+    files: list[NamedFile]
+    folders: list[tuple[str, ...]]
+    single: bool
+    name: str
+
+
+class FileSource:
+    """A regular file on disk, watched for changes between opening and ``finish``."""
+
+    def __init__(self, path: Path, *, follow: bool = False) -> None:
+        flags = os.O_RDONLY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+        self.label = str(path)
+        try:
+            self._fd = os.open(path, flags)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        self._before = os.fstat(self._fd)
+        self.size = self._before.st_size
+        if not stat.S_ISREG(self._before.st_mode):
+            os.close(self._fd)
+            raise InvalidInputError(f"'{path}' is not a regular file")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        os.close(self._fd)
+
+    def read_into(self, start: int, buffer: memoryview) -> None:
+        """Fill ``buffer``; ConflictError when the file has become shorter."""
+        done = 0
+        while done < len(buffer):
+            try:
+                count = os.preadv(self._fd, [buffer[done:]], start + done)
+            except OSError as error:
+                raise _unreadable(self.label, error) from error
+            if count == 0:
+                raise self._changed()
+            done += count
+
+    def finish(self) -> None:
+        """Raise ConflictError when the file changed while it was read."""
+        now = os.fstat(self._fd)
+        before = self._before
+        if (now.st_size, now.st_mtime_ns, now.st_ctime_ns) != (
+            before.st_size,
+            before.st_mtime_ns,
+            before.st_ctime_ns,
+        ):
+            raise self._changed()
+
+    def _changed(self) -> ConflictError:
+        return ConflictError(
+            f"'{self.label}' changed while it was read",
+            hint="nothing was stored; put it again when nobody writes to it",
+        )
+
+
+class ArrayFile(NamedTuple):
+    """A safetensors file that exists only in memory: header and array bytes."""
+
+    header: bytes
+    contents: tuple[memoryview, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file."""
+        return len(self.header) + sum(len(content) for content in self.contents)
+
+
+class ArraySource:
+    """The bytes of an ``ArrayFile``, read without joining them."""
+
+    def __init__(self, file: ArrayFile) -> None:
+        self.label = "arrays"
+        self.size = file.size
+        self._pieces: list[tuple[int, memoryview]] = []
+        at = 0
+        for piece in (memoryview(file.header), *file.contents):
+            self._pieces.append((at, piece))
+            at += len(piece)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._pieces.clear()
+
+    def read_into(self, start: int, buffer: memoryview) -> None:
+        """Fill ``buffer`` from the pieces that cover it."""
+        stop = start + len(buffer)
+        for at, piece in self._pieces:
+            low, high = max(at, start), min(at + len(piece), stop)
+            if low < high:
+                buffer[low - start : high - start] = piece[low - at : high - at]
+
+    def finish(self) -> None:
+        """Arrays are the caller's: nothing to check."""
+
+
+def scan_arrays(tensors: Sequence[ArrayTensor], name: str) -> SourceTree:
+    """The safetensors file ``model.safetensors`` made of arrays, in the order of their names."""
+    ordered = sorted(tensors, key=lambda tensor: tensor.name)
+    header = build_header([(t.name, t.dtype, t.shape) for t in ordered], {})
+    file = ArrayFile(header, tuple(tensor.content for tensor in ordered))
+    named = NamedFile(("model.safetensors",), file.size, executable=False, origin=file)
+    return SourceTree([named], [], single=True, name=name)
+
+
+def scan_paths(paths: Sequence[Path], *, follow: bool = False) -> SourceTree:
+    """What stands at some paths: one file, one folder, or several of both side by side."""
+    if not paths:
+        raise InvalidInputError("nothing to put", hint="name a file or a folder")
+    if len(paths) == 1 and _kind(paths[0], follow=follow) == "folder":
+        found = list(_scan_folder(paths[0], (), follow=follow))
+        return _tree(found, single=False, name=paths[0].resolve().name)
+    check_tree_names([path.name for path in paths])
+    found = [entry for path in paths for entry in _scan(path, (path.name,), follow=follow)]
+    name = paths[0].stem if len(paths) == 1 else paths[0].resolve().parent.name
+    return _tree(found, single=len(paths) == 1, name=name)
+
+
+def _tree(found: Iterable[NamedFile | tuple[str, ...]], *, single: bool, name: str) -> SourceTree:
+    files, folders = [], []
+    for entry in found:
+        if isinstance(entry, NamedFile):
+            files.append(entry)
+        else:
+            folders.append(entry)
+    return SourceTree(files, folders, single, name)
+
+
+def _scan(
+    path: Path, parts: tuple[str, ...], *, follow: bool
+) -> Iterator[NamedFile | tuple[str, ...]]:
+    if _kind(path, follow=follow) == "folder":
+        yield parts
+        yield from _scan_folder(path, parts, follow=follow)
+        return
+    status = path.stat()
+    executable = bool(status.st_mode & stat.S_IXUSR)
+    yield NamedFile(parts, status.st_size, executable, path, follow)
+
+
+def _scan_folder(
+    folder: Path, parts: tuple[str, ...], *, follow: bool
+) -> Iterator[NamedFile | tuple[str, ...]]:
+    try:
+        names = sorted(path.name for path in folder.iterdir())
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    try:
+        check_tree_names(names)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"in folder '{folder}': {error}", hint=error.hint) from error
+    for name in names:
+        yield from _scan(folder / name, (*parts, name), follow=follow)
+
+
+def _kind(path: Path, *, follow: bool) -> str:
+    try:
+        mode = path.stat(follow_symlinks=follow).st_mode
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if stat.S_ISDIR(mode):
+        return "folder"
+    if stat.S_ISREG(mode):
+        return "file"
+    if stat.S_ISLNK(mode):
+        raise InvalidInputError(f"'{path}' is a symbolic link", hint=HINT_LINK)
+    raise InvalidInputError(f"'{path}' is neither a file nor a folder")
+
+
+def _unreadable(
+    path: Path | str, error: OSError
+) -> NotFoundError | InvalidInputError | StorageError:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return NotFoundError(f"no file or folder '{path}'")
+    if isinstance(error, PermissionError):
+        return InvalidInputError(f"'{path}' may not be read: {error.strerror}")
+    if error.errno == errno.ELOOP:
+        return InvalidInputError(f"'{path}' is a symbolic link", hint=HINT_LINK)
+    return StorageError(f"'{path}' cannot be read: {error.strerror}")

@@ -1,0 +1,153 @@
+"""Stripping: the bytes of a few versions, the descriptions of all.
+
+Every version stays in its model's table and can be shown, listed and recognised; those that are
+not kept are marked as stripped. Either a slim store is made beside this one, or the rows are
+marked here and the next gc frees the bytes.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mstore.errors import ExistsError, InvalidInputError
+from mstore.format.slots import Row
+from mstore.ids import ObjectId
+from mstore.ops.copying import (
+    Needs,
+    Offer,
+    Progress,
+    StoreSender,
+    needed_objects,
+    receive,
+    replace_row,
+)
+from mstore.ops.offers import all_offers
+from mstore.ops.places import place_path, stripped_error
+from mstore.ops.transfer import new_store_from
+from mstore.ops.walk import reachable, roots
+from mstore.parts import Parts, Transaction
+from mstore.refs import HEADS, Change, RefTable
+from mstore.revision import resolve
+
+
+@dataclass(frozen=True, slots=True)
+class StripReport:
+    """What a strip did, or would do. Bytes are those of objects as packs store them.
+
+    ``bytes_after`` is what the slim store takes, or what stays here once gc has run. ``stripped``
+    are the versions whose bytes are left out, ``place`` is the slim store, None when in place.
+    """
+
+    kept: tuple[str, ...]
+    stripped: tuple[str, ...]
+    bytes_before: int
+    bytes_after: int
+    place: str | None
+    dry_run: bool
+
+
+def strip(
+    parts: Parts,
+    keep: Sequence[str],
+    *,
+    to: str | Path | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> StripReport:
+    """Keep the bytes of the versions ``keep`` only, in a new store at ``to`` or here.
+
+    NotFoundError (kind "stripped") for a version that has none here any more; ExistsError when
+    something else is at ``to``. An unfinished strip to ``to`` is continued.
+    """
+    kept = _kept_versions(parts, keep)
+    offers = [_slim(offer, kept) for offer in all_offers(parts)]
+    path = None if to is None else place_path(to)
+    report = _predict(parts, kept, offers, None if path is None else str(path), dry_run=dry_run)
+    if dry_run:
+        return report
+    if path is None:
+        for offer in offers:
+            _mark_stripped(parts, offer, kept)
+        return report
+    target = new_store_from(parts, path)
+    _refuse_other_bytes(target, kept)
+    reason = f"strip from '{parts.backend.location}'"
+    receive(StoreSender(parts), target, offers, reason, progress=progress)
+    return report
+
+
+def stored_bytes(parts: Parts, oids: Iterable[ObjectId]) -> int:
+    """What objects take in packs, headers and indexes of packs aside."""
+    locations = (parts.odb.find(oid) for oid in oids)
+    return sum(location.entry.stored_size for location in locations if location is not None)
+
+
+def _kept_versions(parts: Parts, keep: Sequence[str]) -> set[ObjectId]:
+    if not keep:
+        raise InvalidInputError("nothing to keep", hint="name what stays: --keep REV")
+    held = roots(parts).kept
+    kept = set()
+    for text in keep:
+        found = resolve(parts, text)
+        if found.path or found.tensor or found.rows is not None:
+            raise InvalidInputError(f"'{text}' is a part of a version, only whole ones are kept")
+        if found.version not in held:
+            raise stripped_error(parts, found.label, found.version)
+        kept.add(found.version)
+    return kept
+
+
+def _slim(offer: Offer, kept: Collection[bytes]) -> Offer:
+    rows = tuple(
+        row if row.version in kept or row.state != "kept" else replace_row(row, "stripped")
+        for row in offer.rows
+    )
+    restore = frozenset(row.number for row in rows if row.state == "kept")
+    return replace(offer, rows=rows, restore=restore)
+
+
+def _predict(
+    parts: Parts, kept: set[ObjectId], offers: list[Offer], place: str | None, *, dry_run: bool
+) -> StripReport:
+    names = roots(parts)
+    needs = Needs(frozenset(kept), (names.kept | names.described) - kept)
+    labels = [
+        (f"{offer.name}@{row.number}", row)
+        for offer in offers
+        if offer.namespace == HEADS
+        for row in offer.rows
+    ]
+    return StripReport(
+        kept=tuple(label for label, row in labels if row.state == "kept"),
+        stripped=tuple(label for label, row in labels if row.state == "stripped"),
+        bytes_before=stored_bytes(parts, reachable(parts)),
+        bytes_after=stored_bytes(parts, needed_objects(parts, needs)),
+        place=place,
+        dry_run=dry_run,
+    )
+
+
+def _mark_stripped(parts: Parts, offer: Offer, kept: Collection[bytes]) -> None:
+    numbers = {row.number for row in offer.rows if row.state == "stripped"}
+
+    def change(table: RefTable | None) -> Change:
+        rows: Iterable[Row] = () if table is None else table.rows.values()
+        marked = (
+            replace_row(row, "stripped")
+            for row in rows
+            if row.number in numbers and row.state == "kept" and row.version not in kept
+        )
+        return Change(tuple(marked), "strip")
+
+    with Transaction(parts) as transaction:
+        if change(parts.refs.find(offer.namespace, offer.name)).rows:
+            transaction.commit(offer.namespace, offer.name, change)
+
+
+def _refuse_other_bytes(target: Parts, kept: Collection[ObjectId]) -> None:
+    others = roots(target).kept.difference(kept)
+    if others:
+        raise ExistsError(
+            f"'{target.backend.location}' holds {len(others)} versions that are not to be kept",
+            hint="choose another folder, or strip that store in place",
+        )

@@ -1,0 +1,316 @@
+"""What versions cost on disk (``du``), and what keeps an object there (``why``)."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mstore.errors import InvalidInputError, NotFoundError
+from mstore.ids import Kind, ObjectId
+from mstore.objects import File, OpaqueFile
+from mstore.odb import ObjectDatabase
+from mstore.ops.describe import labels_by_version
+from mstore.ops.names import tags
+from mstore.ops.walk import ancestors, roots, split_ids
+from mstore.parts import Parts
+from mstore.revision import MIN_PREFIX, resolve
+
+_MANY = ObjectId(bytes(32))
+"""Stands for "more than one version" where a version is expected; no hash is all zeros."""
+_HEX = re.compile(r"[0-9a-f]{8,64}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one version costs, in bytes; all but ``size_bytes`` are as stored in packs.
+
+    ``exclusive_bytes`` are in no other version, ``shared_bytes`` in at least one. ``freed_bytes``
+    is what gc would free if nothing named this version any more: less than the exclusive ones
+    where a descendant keeps the description, more where it alone keeps ancestors' descriptions.
+    """
+
+    label: str
+    version: ObjectId
+    size_bytes: int
+    exclusive_bytes: int
+    shared_bytes: int
+    freed_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One reason why an object is in the store, or that there is none.
+
+    ``state`` is "kept" (a version with its bytes), "described" (a stripped version or an
+    ancestor), "condemned" (gc is about to delete it) or "unreachable" (the next gc will).
+    """
+
+    id: ObjectId
+    kind: str
+    state: Literal["kept", "described", "condemned", "unreachable"]
+    label: str | None = None
+    version: ObjectId | None = None
+    tags: tuple[str, ...] = ()
+    path: str | None = None
+    tensor: str | None = None
+
+    def __str__(self) -> str:
+        if self.label is None:
+            gone = "is condemned, gc deletes it" if self.state == "condemned" else "goes with gc"
+            return f"{self.kind} {self.id} {gone}: no name needs it"
+        place = self.label + (f":{self.path}" if self.path else "")
+        place += f"#{self.tensor}" if self.tensor is not None else ""
+        tagged = f" (tags: {', '.join(self.tags)})" if self.tags else ""
+        return f"{self.kind} {self.id} is in {place}, {self.state}{tagged}"
+
+
+def du(parts: Parts, revisions: Sequence[str] = ()) -> list[Usage]:
+    """What each of some versions costs, all that a model or tag names when none is asked for.
+
+    Cost: two walks of every version of the store, about 0.5 ms for one of 100 tensors.
+    """
+    labels = _labels(parts)
+    kept = roots(parts).kept
+    keepers = _keepers(parts, labels)
+    objects = _Objects(parts)
+    exclusive, freed = _Holders(), _Holders()
+    totals: dict[ObjectId, int] = {}
+    for version in {*labels, *keepers}:
+        own = objects.of(version, payload=version in kept)
+        totals[version] = objects.size(own)
+        exclusive.claim(own, version)
+        if version in labels:
+            freed.claim(own, version)
+    for version, keeper in keepers.items():
+        freed.claim(objects.of(version, payload=False), keeper)
+    alone, freeable = exclusive.sizes(objects), freed.sizes(objects)
+    return [
+        Usage(
+            label=label,
+            version=version,
+            size_bytes=parts.odb.version(version).size,
+            exclusive_bytes=alone[version],
+            shared_bytes=totals[version] - alone[version],
+            freed_bytes=freeable[version],
+        )
+        for version, label in (_chosen(parts, revisions) if revisions else labels).items()
+    ]
+
+
+class _Objects:
+    """The objects of versions; what most versions share is read once."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._odb = parts.odb
+        self._tensors: dict[bytes, tuple[ObjectId, list[ObjectId]]] = {}
+        self._sizes: dict[ObjectId, int] = {}
+
+    def of(self, version: ObjectId, *, payload: bool) -> set[ObjectId]:
+        """The objects of a version, its chunks only with ``payload``."""
+        found = {version}
+        self._add_tree(ObjectId(self._odb.version(version).tree), found, payload=payload)
+        return found
+
+    def size(self, oids: Iterable[ObjectId]) -> int:
+        """What objects take in packs."""
+        return sum(map(self._size, oids))
+
+    def _size(self, oid: ObjectId) -> int:
+        size = self._sizes.get(oid)
+        if size is None:
+            location = self._odb.find(oid)
+            size = self._sizes[oid] = 0 if location is None else location.entry.stored_size
+        return size
+
+    def _add_tree(self, tree: ObjectId, found: set[ObjectId], *, payload: bool) -> None:
+        found.add(tree)
+        for entry in self._odb.tree(tree).entries:
+            oid = ObjectId(entry.id)
+            if entry.type == "tree":
+                self._add_tree(oid, found, payload=payload)
+            elif oid not in found:
+                found.add(oid)
+                self._add_file(self._odb.file(oid), found, payload=payload)
+
+    def _add_file(self, file: File, found: set[ObjectId], *, payload: bool) -> None:
+        if isinstance(file, OpaqueFile):
+            found.update(split_ids(file.chunks) if payload else ())
+            return
+        for _, tensor_id in file.tensors:
+            if tensor_id not in self._tensors:
+                oid = ObjectId(tensor_id)
+                self._tensors[oid] = oid, split_ids(self._odb.tensor(oid).chunks)
+            oid, chunks = self._tensors[tensor_id]
+            found.add(oid)
+            found.update(chunks if payload else ())
+
+
+class _Holders:
+    """Which version holds each object, ``_MANY`` when several do."""
+
+    def __init__(self) -> None:
+        self._holders: dict[ObjectId, ObjectId] = {}
+
+    def claim(self, oids: Iterable[ObjectId], version: ObjectId) -> None:
+        for oid in oids:
+            self._holders[oid] = _join(self._holders.get(oid), version)
+
+    def sizes(self, objects: _Objects) -> Counter[ObjectId]:
+        """The stored bytes of the objects that each version holds alone."""
+        found: Counter[ObjectId] = Counter()
+        for oid, version in self._holders.items():
+            found[version] += objects.size([oid])
+        return found
+
+
+def _join(one: ObjectId | None, other: ObjectId) -> ObjectId:
+    return other if one in (None, other) else _MANY
+
+
+def _labels(parts: Parts) -> dict[ObjectId, str]:
+    """Every version that a model or a tag names, with one label for each."""
+    found = {ObjectId(version): labels[0] for version, labels in labels_by_version(parts).items()}
+    for tag, version in tags(parts).items():
+        found.setdefault(version, tag)
+    return found
+
+
+def _chosen(parts: Parts, revisions: Sequence[str]) -> dict[ObjectId, str]:
+    found = (resolve(parts, text) for text in revisions)
+    return {target.version: target.label for target in found}
+
+
+def _keepers(parts: Parts, named: Iterable[ObjectId]) -> dict[ObjectId, ObjectId]:
+    """For each ancestor of a named version, the one descendant that keeps it, or ``_MANY``."""
+    named = set(named)
+    keepers: dict[ObjectId, ObjectId] = {}
+    for version in _children_first(parts, named):
+        passed = keepers.get(version)
+        if version in named:
+            passed = _join(passed, version)
+        for parent in parts.odb.version(version).parents:
+            oid = ObjectId(parent.id)
+            if passed is not None:
+                keepers[oid] = _join(keepers.get(oid), passed)
+    return keepers
+
+
+def _children_first(parts: Parts, named: set[ObjectId]) -> list[ObjectId]:
+    """The versions and all their ancestors, each after every one of its descendants."""
+    waiting_for: dict[ObjectId, int] = dict.fromkeys(named, 0)
+    everyone = [*named, *ancestors(parts, named)]
+    for version in everyone:
+        for parent in _parents(parts, version):
+            waiting_for[parent] = waiting_for.get(parent, 0) + 1
+    ready = [version for version in everyone if not waiting_for.get(version)]
+    for version in ready:
+        for parent in _parents(parts, version):
+            waiting_for[parent] -= 1
+            if not waiting_for[parent]:
+                ready.append(parent)
+    return ready
+
+
+def _parents(parts: Parts, version: ObjectId) -> set[ObjectId]:
+    return {ObjectId(parent.id) for parent in parts.odb.version(version).parents}
+
+
+def why(parts: Parts, digits: str) -> list[Reason]:
+    """What keeps the object whose hash begins with ``digits``; at least one reason.
+
+    NotFoundError for an object that no pack holds, InvalidInputError for an ambiguous hash.
+    """
+    oid, kind = _find(parts, digits)
+    labels, tagged, names = _labels(parts), _tags_by_version(parts), roots(parts)
+    noun, search = kind.name.lower(), _Search(parts.odb, oid, kind)
+    holding = names.kept if kind is Kind.CHUNK else names.kept | names.described
+    reasons = [
+        Reason(
+            id=oid,
+            kind=noun,
+            state="kept" if version in names.kept else "described",
+            label=labels.get(version, str(version)[:12]),
+            version=version,
+            tags=tagged.get(version, ()),
+            path=path,
+            tensor=tensor,
+        )
+        for version in sorted(holding, key=lambda version: labels.get(version, "~"))
+        for path, tensor in search.places(version)
+    ]
+    if reasons:
+        return reasons
+    location = parts.odb.find(oid)
+    gone = location is not None and not location.live
+    return [Reason(oid, noun, "condemned" if gone else "unreachable")]
+
+
+def _find(parts: Parts, digits: str) -> tuple[ObjectId, Kind]:
+    digits = digits.removeprefix("blake3:")
+    if not _HEX.fullmatch(digits):
+        raise InvalidInputError(
+            f"'{digits}' is not a hash", hint=f"give {MIN_PREFIX} to 64 lower-case hex digits"
+        )
+    found = sorted(set(parts.odb.prefix(digits)))
+    if not found:
+        raise NotFoundError(f"no object with hash '{digits}'")
+    if len({oid for oid, _ in found}) > 1:
+        some = ", ".join(str(oid)[:16] for oid, _ in found[:5])
+        raise InvalidInputError(
+            f"hash '{digits}' is ambiguous: {some}", hint="give more digits", kind="ambiguous"
+        )
+    return found[0]
+
+
+def _tags_by_version(parts: Parts) -> dict[ObjectId, tuple[str, ...]]:
+    found: dict[ObjectId, tuple[str, ...]] = {}
+    for tag, version in tags(parts).items():
+        found[version] = (*found.get(version, ()), tag)
+    return found
+
+
+class _Search:
+    """Looks for one object in versions; a tensor that they share is looked into once."""
+
+    def __init__(self, odb: ObjectDatabase, oid: ObjectId, kind: Kind) -> None:
+        self._odb = odb
+        self._oid = oid
+        self._is_chunk = kind is Kind.CHUNK
+        self._with_chunk: dict[bytes, bool] = {}
+
+    def places(self, version: ObjectId) -> Iterator[tuple[str | None, str | None]]:
+        """(path, tensor name) wherever it is; both None for the version or its root folder."""
+        tree = ObjectId(self._odb.version(version).tree)
+        if self._oid in (version, tree):
+            yield None, None
+        else:
+            yield from self._below(tree, "")
+
+    def _below(self, tree: ObjectId, prefix: str) -> Iterator[tuple[str, str | None]]:
+        for entry in self._odb.tree(tree).entries:
+            path = prefix + entry.name
+            if entry.id == self._oid:
+                yield path, None
+            elif entry.type == "tree":
+                yield from self._below(ObjectId(entry.id), path + "/")
+            else:
+                yield from self._in_file(self._odb.file(entry.id), path)
+
+    def _in_file(self, file: File, path: str) -> Iterator[tuple[str, str | None]]:
+        if isinstance(file, OpaqueFile):
+            if self._is_chunk and self._oid in split_ids(file.chunks):
+                yield path, None
+            return
+        for name, tensor_id in file.tensors:
+            if tensor_id == self._oid or self._holds_chunk(tensor_id):
+                yield path, name
+
+    def _holds_chunk(self, tensor_id: bytes) -> bool:
+        if not self._is_chunk:
+            return False
+        found = self._with_chunk.get(tensor_id)
+        if found is None:
+            found = self._oid in split_ids(self._odb.tensor(tensor_id).chunks)
+            self._with_chunk[tensor_id] = found
+        return found

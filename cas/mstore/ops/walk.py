@@ -1,0 +1,136 @@
+"""What a version is made of, and what the names of a store keep alive (SPEC §4.6).
+
+Roots: every kept row of every model and of every tag, with all their bytes.
+Versions that are stripped, or only ancestors of a root, keep their description: every object
+but the chunks.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from mstore.ids import ID_SIZE, Kind, ObjectId
+from mstore.objects import EntryType, File, OpaqueFile, Tree
+from mstore.odb import ObjectDatabase
+from mstore.parts import Parts
+from mstore.refs import HEADS, TAGS
+
+
+class Roots(NamedTuple):
+    """The versions that the names of a store hold: with their bytes, or only described."""
+
+    kept: frozenset[ObjectId]
+    described: frozenset[ObjectId]
+
+
+class FoundFile(NamedTuple):
+    """One file of a version; ``path`` uses "/"."""
+
+    path: str
+    type: EntryType
+    id: ObjectId
+    file: File
+
+
+def split_ids(packed: bytes) -> list[ObjectId]:
+    """The ids that stand one after another in ``packed``."""
+    return [ObjectId(packed[at : at + ID_SIZE]) for at in range(0, len(packed), ID_SIZE)]
+
+
+def walk_files(odb: ObjectDatabase, tree_id: bytes, prefix: str = "") -> Iterator[FoundFile]:
+    """The files below a tree, in the order of their names, folder by folder."""
+    for entry in odb.tree(ObjectId(tree_id)).entries:
+        path, oid = prefix + entry.name, ObjectId(entry.id)
+        if entry.type == "tree":
+            yield from walk_files(odb, oid, path + "/")
+        else:
+            yield FoundFile(path, entry.type, oid, odb.file(oid))
+
+
+def walk_version(parts: Parts, version_id: ObjectId) -> Iterator[tuple[Kind, ObjectId]]:
+    """Every object of one version, each once, in the order in which its files are read."""
+    yield Kind.VERSION, version_id
+    seen: set[ObjectId] = set()
+    yield from _walk_tree(parts.odb, ObjectId(parts.odb.version(version_id).tree), seen)
+
+
+def _walk_tree(
+    odb: ObjectDatabase, tree_id: ObjectId, seen: set[ObjectId]
+) -> Iterator[tuple[Kind, ObjectId]]:
+    if tree_id in seen:
+        return
+    seen.add(tree_id)
+    yield Kind.TREE, tree_id
+    tree: Tree = odb.tree(tree_id)
+    for entry in tree.entries:
+        oid = ObjectId(entry.id)
+        if entry.type == "tree":
+            yield from _walk_tree(odb, oid, seen)
+        elif oid not in seen:
+            seen.add(oid)
+            yield Kind.FILE, oid
+            yield from _walk_file(odb, odb.file(oid), seen)
+
+
+def _walk_file(
+    odb: ObjectDatabase, file: File, seen: set[ObjectId]
+) -> Iterator[tuple[Kind, ObjectId]]:
+    if isinstance(file, OpaqueFile):
+        yield from _new_chunks(file.chunks, seen)
+        return
+    for _, tensor_id in file.tensors:
+        oid = ObjectId(tensor_id)
+        if oid not in seen:
+            seen.add(oid)
+            yield Kind.TENSOR, oid
+            yield from _new_chunks(odb.tensor(oid).chunks, seen)
+
+
+def _new_chunks(packed: bytes, seen: set[ObjectId]) -> Iterator[tuple[Kind, ObjectId]]:
+    for chunk in split_ids(packed):
+        if chunk not in seen:
+            seen.add(chunk)
+            yield Kind.CHUNK, chunk
+
+
+def closure(parts: Parts, versions: Iterable[ObjectId], *, payload: bool) -> set[ObjectId]:
+    """The objects of some versions together, their chunks only with ``payload``.
+
+    NotFoundError or CorruptError when a description cannot be read.
+    """
+    seen: set[ObjectId] = set()
+    chunks: set[ObjectId] = set()
+    for version_id in versions:
+        seen.add(version_id)
+        tree = ObjectId(parts.odb.version(version_id).tree)
+        chunks |= {oid for kind, oid in _walk_tree(parts.odb, tree, seen) if kind is Kind.CHUNK}
+    return seen if payload else seen - chunks
+
+
+def roots(parts: Parts) -> Roots:
+    """Which versions the names of the store hold. CorruptError when a name cannot be read."""
+    tables = (*parts.refs.tables(HEADS).values(), *parts.refs.tables(TAGS).values())
+    rows = [row for table in tables for row in table.rows.values()]
+    kept = {ObjectId(row.version) for row in rows if row.state == "kept"}
+    described = {ObjectId(row.version) for row in rows if row.state == "stripped"}
+    described |= set(ancestors(parts, kept | described))
+    return Roots(frozenset(kept), frozenset(described - kept))
+
+
+def ancestors(parts: Parts, versions: Iterable[ObjectId]) -> Iterator[ObjectId]:
+    """The parents of some versions, their parents, and so on; each once."""
+    waiting = list(versions)
+    seen = set(waiting)
+    while waiting:
+        for parent in parts.odb.version(waiting.pop()).parents:
+            oid = ObjectId(parent.id)
+            if oid not in seen:
+                seen.add(oid)
+                waiting.append(oid)
+                yield oid
+
+
+def reachable(parts: Parts) -> set[ObjectId]:
+    """Every object that the names of the store need."""
+    found = roots(parts)
+    described = closure(parts, found.described, payload=False)
+    return described | closure(parts, found.kept, payload=True)

@@ -1,0 +1,45 @@
+"""What every test may use: an empty store, and safetensors files made on the spot."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import mstore
+from mstore.store import Store
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty store in a folder of its own."""
+    return mstore.init(tmp_path / "store")[0]
+
+
+@pytest.fixture
+def write_model(tmp_path: Path) -> Callable[..., Path]:
+    """Writes arrays as a safetensors file and returns its path."""
+
+    def write(arrays: Arrays, name: str = "lenet.safetensors", **metadata: str) -> Path:
+        path = tmp_path / "files" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(dict(arrays), path, metadata=metadata or None)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def weights() -> dict[str, np.ndarray]:
+    """A small model: two layers, an empty tensor and a scalar."""
+    rng = np.random.default_rng(0)
+    return {
+        "conv1.weight": rng.standard_normal((8, 3, 3, 3), dtype=np.float32),
+        "fc.weight": rng.standard_normal((64, 128), dtype=np.float32),
+        "fc.bias": np.zeros(64, np.float32),
+        "none": np.zeros((0, 4), np.float16),
+        "step": np.array(7, np.int64),
+    }

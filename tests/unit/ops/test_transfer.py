@@ -1,0 +1,405 @@
+"""clone, push and pull between stores on a real disk."""
+
+import errno
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mstore
+from mstore.backends.local import LocalBackend
+from mstore.errors import (
+    ConflictError,
+    CorruptError,
+    ExistsError,
+    InvalidInputError,
+    MstoreError,
+    NotFoundError,
+    UnsupportedError,
+)
+from mstore.ids import Kind, ObjectId
+from mstore.ops import copying
+from mstore.ops.check import check
+from mstore.ops.copying import (
+    Needs,
+    StoreSender,
+    Tally,
+    commit_offer,
+    needed_objects,
+    receive,
+)
+from mstore.ops.offers import all_offers, select_offers
+from mstore.ops.places import places_known
+from mstore.ops.strip import strip
+from mstore.ops.transfer import clone, pull, push
+from mstore.ops.walk import roots
+from mstore.parts import Parts, init_parts, open_parts
+from mstore.refs import HEADS, TAGS
+from mstore.store import Store
+from mstore.testing.filesystems import FaultyFileSystem, KillingFileSystem
+
+Writer = Callable[..., Path]
+
+
+@pytest.fixture
+def source(store: Store, write_model: Writer, weights: dict[str, np.ndarray]) -> Store:
+    """A store with three versions of one model, a second model and two tags."""
+    for number in range(3):
+        store.put(write_model({**weights, "step": np.array(number)}), "lenet")
+    notes = write_model(weights).with_name("notes.txt")
+    notes.write_text("words " * 50_000)
+    store.put([write_model(weights), notes], "team/other")
+    store.tag("lenet@2", "prod")
+    store.tag("team/other@1", "team/best")
+    return store
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Parts:
+    """An empty store to send to."""
+    return init_parts(LocalBackend(tmp_path / "target"))[0]
+
+
+def names_of(parts: Parts) -> dict[str, list[tuple[int, bytes, str]]]:
+    """What the models and tags of a store hold."""
+    return {
+        f"{namespace}/{name}": [(row.number, row.version, row.state) for row in table.rows.values()]
+        for namespace in (HEADS, TAGS)
+        for name, table in parts.refs.tables(namespace).items()
+    }
+
+
+def contents(parts: Parts) -> dict[ObjectId, bytes]:
+    """Every object that the names of a store need, read and verified."""
+    held = roots(parts)
+    return {oid: parts.odb.read(oid) for oid in needed_objects(parts, Needs(*held))}
+
+
+def send_all(source: Parts, target: Parts) -> Tally:
+    """Bring everything from one store to another."""
+    return receive(StoreSender(source), target, all_offers(source), "test")
+
+
+def put_next(store: Store, write_model: Writer, name: str, value: float) -> None:
+    """One more version of a model, with other numbers."""
+    store.put(write_model({"weight": np.full(1000, value, np.float32)}), name)
+
+
+def test_clone_holds_the_same(source: Store, tmp_path: Path) -> None:
+    """A clone has the same names, rows, tags and objects, and knows where it came from."""
+    made, report = clone(source.path, tmp_path / "clone")
+    assert names_of(made) == names_of(source.parts)
+    assert contents(made) == contents(source.parts)
+    assert made.config.origin == (source.path, source.parts.config.id)
+    assert made.config.id != source.parts.config.id
+    assert check(made, full=True).findings == []
+    assert (report.versions, report.bytes_already) == (4, 0)
+
+
+def test_clone_again_sends_nothing(source: Store, tmp_path: Path) -> None:
+    """Cloning to where the clone is already transfers no object."""
+    clone(source.path, tmp_path / "clone")
+    _, report = clone(source.path, tmp_path / "clone")
+    assert (report.objects, report.bytes_sent, report.versions) == (0, 0, 0)
+
+
+def test_clone_never_mixes_with_what_is_there(source: Store, tmp_path: Path) -> None:
+    """A folder that is not empty, or another store, is not cloned into."""
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    other, _ = mstore.init(tmp_path / "other")
+    for place in (tmp_path / "full", Path(other.path)):
+        with pytest.raises(ExistsError):
+            clone(source.path, place)
+
+
+def test_push_sends_only_what_is_missing(
+    source: Store, target: Parts, write_model: Writer, weights: dict[str, np.ndarray]
+) -> None:
+    """After one tensor changed, a push sends that tensor and descriptions."""
+    push(source.parts, target.backend.location)
+    source.put(write_model({**weights, "fc.bias": np.ones(64, np.float32)}), "lenet")
+    report = push(source.parts, target.backend.location, ["lenet"])
+    assert report.names == (("lenet", 1),)
+    assert 0 < report.bytes_sent < 3000
+    assert report.bytes_already > weights["fc.weight"].nbytes
+    assert names_of(open_parts(target.backend)) == names_of(source.parts)
+
+
+def test_push_to_where_more_is_changes_nothing(
+    source: Store, write_model: Writer, tmp_path: Path
+) -> None:
+    """A receiver that is ahead keeps its newer versions."""
+    made, _ = clone(source.path, tmp_path / "clone")
+    put_next(Store(made), write_model, "lenet", 1.0)
+    before = names_of(made)
+    report = push(source.parts, made.backend.location, ["lenet"])
+    assert report.versions == 0
+    assert names_of(made) == before
+
+
+def test_diverged_models_conflict(source: Store, write_model: Writer, tmp_path: Path) -> None:
+    """The same number with different versions is refused by name before anything is sent."""
+    made, _ = clone(source.path, tmp_path / "clone")
+    put_next(Store(made), write_model, "lenet", 1.0)
+    put_next(source, write_model, "lenet", 2.0)
+    packs = made.odb.packs()
+    with pytest.raises(ConflictError, match="'lenet' has diverged: lenet@4 is version") as caught:
+        push(source.parts, made.backend.location)
+    assert "--as" in str(caught.value.hint)
+    made.odb.refresh()
+    assert made.odb.packs() == packs
+
+
+def test_diverged_model_travels_under_another_name(
+    source: Store, write_model: Writer, tmp_path: Path
+) -> None:
+    """``as_name`` keeps both histories."""
+    made, _ = clone(source.path, tmp_path / "clone")
+    put_next(Store(made), write_model, "lenet", 1.0)
+    put_next(source, write_model, "lenet", 2.0)
+    report = push(source.parts, made.backend.location, ["lenet"], as_name="theirs")
+    assert report.names == (("theirs", 4),)
+    theirs = names_of(made)["heads/theirs"]
+    assert theirs == names_of(source.parts)["heads/lenet"]
+
+
+def test_one_name_is_for_one_model(source: Store, target: Parts) -> None:
+    """``as_name`` with several models is refused."""
+    with pytest.raises(InvalidInputError, match="is for one model"):
+        push(source.parts, target.backend.location, as_name="theirs")
+
+
+def test_tag_that_stands_elsewhere_stays(source: Store, tmp_path: Path) -> None:
+    """A tag that follows its model does not move at the receiver, and is reported."""
+    made, _ = clone(source.path, tmp_path / "clone")
+    source.tag("lenet@3", "prod")
+    report = push(source.parts, made.backend.location)
+    assert report.refused_tags == ("prod",)
+    assert Store(made).tags()["prod"] == source.resolve("lenet@2").version
+
+
+def test_tag_asked_for_moves_only_with_force(source: Store, tmp_path: Path) -> None:
+    """A tag asked for by name conflicts, and moves with ``force``."""
+    made, _ = clone(source.path, tmp_path / "clone")
+    source.tag("lenet@3", "prod")
+    with pytest.raises(ConflictError, match="tag 'prod'"):
+        push(source.parts, made.backend.location, ["prod"])
+    report = push(source.parts, made.backend.location, ["prod"], force=True)
+    assert report.tags == ("prod",)
+    assert Store(made).tags()["prod"] == source.resolve("lenet@3").version
+
+
+def test_a_name_is_a_model_or_a_tag(source: Store, target: Parts, write_model: Writer) -> None:
+    """A model does not arrive under the name of a tag, nor a tag under that of a model."""
+    there = Store(target)
+    put_next(there, write_model, "prod", 1.0)
+    assert push(source.parts, target.backend.location, ["lenet"]).refused_tags == ("prod",)
+    there.tag("prod@1", "third")
+    with pytest.raises(ConflictError, match="'third' is a tag"):
+        push(source.parts, target.backend.location, ["lenet"], as_name="third")
+
+
+def test_one_version_comes_without_the_bytes_of_others(
+    source: Store, target: Parts, tmp_path: Path
+) -> None:
+    """``pull lenet@2`` brings the bytes of one version and the descriptions of those before."""
+    report = pull(target, source.path, ["lenet@2"])
+    states = [row.state for row in target.refs.table(HEADS, "lenet").rows.values()]
+    assert (states, report.tags) == (["stripped", "kept"], ("prod",))
+    assert check(target, full=True).findings == []
+    Store(target).get("prod", tmp_path / "out")
+    with pytest.raises(NotFoundError) as caught:
+        Store(target).get("lenet@1", tmp_path / "never")
+    assert caught.value.kind == "stripped"
+    assert source.path in str(caught.value.hint)
+
+
+def test_pull_restores_a_stripped_version_that_is_asked_for(source: Store, tmp_path: Path) -> None:
+    """A plain pull leaves stripped versions alone; asked for by number they come back."""
+    strip(source.parts, ["lenet@3"], to=tmp_path / "slim")
+    slim = mstore.open(tmp_path / "slim")
+    assert pull(slim.parts, source.path, ["lenet"]).versions == 0
+    assert pull(slim.parts, source.path, ["lenet@1"]).versions == 1
+    slim.get("lenet@1", tmp_path / "one")
+    source.get("lenet@1", tmp_path / "original")
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "original").read_bytes()
+
+
+def test_a_stripped_version_cannot_be_sent(source: Store, target: Parts) -> None:
+    """Asking for bytes that the sender has stripped says so."""
+    strip(source.parts, ["lenet@3"])
+    with pytest.raises(NotFoundError) as caught:
+        push(source.parts, target.backend.location, ["lenet@1"])
+    assert caught.value.kind == "stripped"
+
+
+def test_places_are_remembered_once(source: Store, target: Parts, tmp_path: Path) -> None:
+    """Push and pull note the far side, however often; the first is called origin."""
+    mstore.init(tmp_path / "third")
+    for _ in range(2):
+        push(source.parts, target.backend.location)
+        push(source.parts, tmp_path / "third")
+    assert places_known(source.parts) == [target.backend.location, str(tmp_path / "third")]
+
+
+def test_a_store_that_takes_no_writes_is_pushed_from(source: Store, target: Parts) -> None:
+    """Pushing needs to write at the far side only."""
+    files = FaultyFileSystem("open_new", 1, errno.EROFS, sticky=True)
+    frozen = open_parts(LocalBackend(Path(source.path), files))
+    push(frozen, target.backend.location)
+    assert contents(target) == contents(source.parts)
+
+
+@pytest.mark.parametrize("place", ["https://example.org/store", "s3://bucket/store"])
+def test_places_with_other_schemes_are_unsupported(source: Store, place: str) -> None:
+    """Only directories are places now, and the error says so."""
+    with pytest.raises(UnsupportedError, match="only directories"):
+        push(source.parts, place)
+
+
+def test_a_place_without_a_store_is_not_found(source: Store, tmp_path: Path) -> None:
+    """Nothing is made at a place that holds no store."""
+    with pytest.raises(NotFoundError) as caught:
+        push(source.parts, tmp_path / "nothing")
+    assert caught.value.kind == "no-store"
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_a_place_may_hold_the_store_in_a_folder(source: Store, tmp_path: Path) -> None:
+    """A folder with ``.mstore`` in it is a place, as is a file URL."""
+    mstore.init(tmp_path / "work" / ".mstore")
+    report = push(source.parts, f"file://{tmp_path}/work", ["lenet"])
+    assert report.place == str(tmp_path / "work" / ".mstore")
+
+
+def test_a_store_is_not_its_own_place(source: Store) -> None:
+    """Pushing to the store itself is refused."""
+    with pytest.raises(InvalidInputError, match="the store itself"):
+        push(source.parts, source.path)
+
+
+@pytest.mark.parametrize("text", ["nothing", "lenet@9"])
+def test_unknown_revisions_are_not_found(source: Store, target: Parts, text: str) -> None:
+    """What the sender does not have is refused before anything is sent."""
+    with pytest.raises(NotFoundError):
+        push(source.parts, target.backend.location, [text])
+    assert target.odb.packs() == []
+
+
+def test_parts_of_versions_do_not_travel(source: Store, target: Parts) -> None:
+    """A path in a version is no version."""
+    with pytest.raises(InvalidInputError, match="whole versions"):
+        push(source.parts, target.backend.location, ["lenet@1:lenet.safetensors"])
+
+
+def test_a_damaged_chunk_never_arrives(source: Store, target: Parts) -> None:
+    """A flipped bit at the sender is a CorruptError; the receiver gets no name and no bad byte."""
+    held = [source.parts.odb.find(oid) for oid in contents(source.parts)]
+    worst = max(
+        (place for place in held if place is not None and place.entry.kind is Kind.CHUNK),
+        key=lambda place: place.entry.stored_size,
+    )
+    path = Path(source.path) / worst.pack_key
+    path.chmod(0o600)
+    with path.open("r+b") as file:
+        file.seek(worst.entry.offset + 100)
+        file.write(b"\xff\x00")
+    with pytest.raises(CorruptError, match=str(worst.entry.id)):
+        push(source.parts, target.backend.location)
+    assert names_of(target) == {}
+    target.odb.refresh()
+    assert not target.odb.is_live(worst.entry.id)
+
+
+def test_what_gc_took_meanwhile_is_sent_again(source: Store, target: Parts) -> None:
+    """A name is committed only with its objects, even if none of them is there any more."""
+    (offer, *_) = select_offers(source.parts, ["lenet"])
+    tally = Tally()
+    commit_offer(StoreSender(source.parts), target, offer, tally, "test")
+    assert tally.objects > 0
+    assert contents(target).keys() <= contents(source.parts).keys()
+
+
+def test_a_writer_that_comes_first_wins(source: Store, target: Parts, write_model: Writer) -> None:
+    """A name that another writer makes while objects travel is a conflict, not overwritten."""
+
+    class Late(StoreSender):
+        def objects(self, needs: Needs) -> set[ObjectId]:
+            put_next(Store(open_parts(target.backend)), write_model, "lenet", 3.0)
+            return super().objects(needs)
+
+    with pytest.raises(ConflictError, match="'lenet' has diverged"):
+        receive(Late(source.parts), target, select_offers(source.parts, ["lenet"]), "test")
+    assert len(target.refs.table(HEADS, "lenet").rows) == 1
+
+
+def test_progress_counts_to_the_end(source: Store, target: Parts) -> None:
+    """Progress ends at the total and tells how much of it was new."""
+    told: list[tuple[int, int, int]] = []
+
+    def note(*numbers: int) -> None:
+        told.append(numbers)  # type: ignore[arg-type] # three of them
+
+    report = push(source.parts, target.backend.location, progress=note)
+    assert told[-1] == (report.bytes_sent, report.bytes_sent, report.bytes_sent)
+
+
+def in_child(work: Callable[[], object]) -> int:
+    """The wait status of a forked child that does ``work``."""
+    child = os.fork()
+    if child == 0:
+        with suppress(BaseException):
+            work()
+        os._exit(0)
+    return os.waitpid(child, 0)[1]
+
+
+def test_a_killed_transfer_is_continued(
+    store: Store, write_model: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed at every step, a transfer sends again only what was not published."""
+    source = store
+    put_next(source, write_model, "lenet", 1.0)
+    put_next(source, write_model, "lenet", 2.0)
+    source.tag("lenet@2", "prod")
+    monkeypatch.setattr(copying, "PUBLISH_EVERY", 4000)
+    counting = KillingFileSystem(0)
+    whole = send_all(source.parts, init_parts(LocalBackend(tmp_path / "whole", counting))[0])
+    for step in range(1, counting.done + 1):
+        place = tmp_path / f"killed-{step}"
+        status = in_child(
+            lambda place=place, step=step: send_all(
+                source.parts,
+                init_parts(LocalBackend(place, KillingFileSystem(step)))[0],
+            )
+        )
+        assert os.WIFSIGNALED(status)
+        target, _ = init_parts(LocalBackend(place))
+        there = {entry.id for key in target.odb.packs() for entry in target.odb.entries(key)}
+        tally = send_all(source.parts, target)
+        assert tally.objects == whole.objects - len(there)
+        assert names_of(target) == names_of(source.parts)
+        assert contents(target) == contents(source.parts)
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
+def test_a_failed_transfer_is_continued(source: Store, tmp_path: Path, error: int) -> None:
+    """A failing disk breaks no name, and the transfer goes on when it works again."""
+    for at in count(1, 5):
+        place = tmp_path / f"{error}-{at}"
+        init_parts(LocalBackend(place))
+        files = FaultyFileSystem("*", at, error)
+        with suppress(MstoreError):
+            send_all(source.parts, open_parts(LocalBackend(place, files)))
+        if not files.failed:
+            break
+        target = open_parts(LocalBackend(place))
+        assert contents(target).items() <= contents(source.parts).items()
+        send_all(source.parts, target)
+        assert names_of(target) == names_of(source.parts)
+        assert contents(target) == contents(source.parts)
