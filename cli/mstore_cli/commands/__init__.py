@@ -1,0 +1,1 @@
+"""One module per command; each holds ``command``, imported when it is first asked for."""

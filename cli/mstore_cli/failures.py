@@ -1,0 +1,129 @@
+"""What the command line says when something goes wrong, and the exit code it leaves with.
+
+Errors that mstore raises on purpose, those of the operating system, an interruption and a wrong
+command line are said in two lines without a traceback. Anything else is a bug and shows one.
+"""
+
+import difflib
+import json
+import os
+import sys
+from collections.abc import Iterable
+
+import click
+
+INTERRUPTED = 130
+
+EXIT_CODES = {
+    "MstoreError": 1,
+    "InvalidInputError": 2,
+    "UsageError": 2,
+    "NotFoundError": 3,
+    "FileNotFoundError": 3,
+    "ExistsError": 4,
+    "ConflictError": 4,
+    "CorruptError": 5,
+    "UnsupportedError": 6,
+    "StorageError": 7,
+    "OSError": 7,
+    "Abort": INTERRUPTED,
+}
+"""Exit code by the name of the error's class, or of the nearest class above it.
+
+By name, because looking a code up must not import the library.
+"""
+
+
+class UnknownCommandError(click.UsageError):
+    """There is no such command; ``possibilities`` are those that are spelled nearly so."""
+
+    def __init__(self, name: str, known: Iterable[str], ctx: click.Context) -> None:
+        super().__init__(f"no such command '{name}'", ctx)
+        self.possibilities = difflib.get_close_matches(name, known)
+
+
+def expected() -> tuple[type[BaseException], ...]:
+    """Give the errors that are reported, not traced; imports the library only when asked."""
+    from mstore.errors import MstoreError  # noqa: PLC0415 (only once something has failed)
+
+    return (MstoreError, OSError, click.ClickException, click.Abort, KeyboardInterrupt)
+
+
+def exit_code(error: BaseException) -> int:
+    """Give the exit code that belongs to ``error``."""
+    for ancestor in type(error).__mro__:
+        if ancestor.__name__ in EXIT_CODES:
+            return EXIT_CODES[ancestor.__name__]
+    return INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
+
+
+def report(error: BaseException, *, as_json: bool) -> int:
+    """Say what failed and what to do next; give the exit code.
+
+    With ``as_json`` one object goes to stdout and nothing anywhere else (docs/json.md).
+    """
+    if isinstance(error, click.exceptions.NoArgsIsHelpError) and not as_json:
+        error.show()
+        return exit_code(error)
+    kind, message, hint = describe(error)
+    if as_json:
+        text = json.dumps({"error": {"kind": kind, "message": message, "hint": hint}})
+        click.echo(text)
+        return exit_code(error)
+    click.echo(f"mstore: {plain(message)}", err=True)
+    if hint:
+        click.echo(f"hint: {plain(hint)}", err=True)
+    return exit_code(error)
+
+
+def describe(error: BaseException) -> tuple[str, str, str | None]:
+    """Give the stable code, the message and the hint of an error."""
+    if isinstance(error, click.Abort | KeyboardInterrupt):
+        return "interrupted", "interrupted", "nothing half done is kept; run it again"
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return "usage", "no command given", _usage_hint(error)
+    if isinstance(error, click.ClickException):
+        return "usage", _sentence(error), _usage_hint(error)
+    if isinstance(error, OSError):
+        return _describe_os_error(error)
+    hint = getattr(error, "hint", None)
+    return str(getattr(error, "kind", "error")), str(error), hint
+
+
+def plain(text: str) -> str:
+    """Escape what could steer a terminal or what stdout cannot encode; keep everything else."""
+    kept = (c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return "".join(kept)
+
+
+def hush() -> int:
+    """Point stdout at nothing, so that the reader's leaving is not reported again at exit."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, sys.stdout.fileno())
+    os.close(nothing)
+    return 1
+
+
+def _sentence(error: click.ClickException) -> str:
+    message = str(getattr(error, "message", "")) if _has_guesses(error) else error.format_message()
+    words = " ".join(message.split()).rstrip(".")
+    return words[:1].lower() + words[1:] if words[1:2].islower() else words
+
+
+def _has_guesses(error: click.ClickException) -> bool:
+    return bool(getattr(error, "possibilities", None))
+
+
+def _usage_hint(error: click.ClickException) -> str | None:
+    if _has_guesses(error):
+        guesses = ", ".join(f"'{guess}'" for guess in getattr(error, "possibilities", []))
+        return f"did you mean {guesses}?"
+    context = getattr(error, "ctx", None)
+    return f"see '{context.command_path} --help'" if context is not None else None
+
+
+def _describe_os_error(error: OSError) -> tuple[str, str, str | None]:
+    reason = (error.strerror or str(error)).lower()
+    subject = f" '{os.fsdecode(error.filename)}'" if isinstance(error.filename, str | bytes) else ""
+    kind = "not-found" if isinstance(error, FileNotFoundError) else "storage"
+    return kind, f"{reason}{subject}", "look at the path, its permissions and the space left"

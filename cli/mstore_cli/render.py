@@ -1,0 +1,168 @@
+"""Results as text for people or as JSON for programs, and nothing else.
+
+Rich is imported only when stdout is a terminal; in a pipe the same table is plain text.
+"""
+
+import dataclasses
+import enum
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import PurePath
+from typing import Any
+
+import click
+
+from mstore_cli.failures import plain
+
+SHORT = 12
+"""Hex digits of a hash shown to people; a revision needs at least 8."""
+
+TIME_FIELDS = frozenset({"time", "created", "modified"})
+"""Fields that hold UTC microseconds since 1970; JSON shows them as ISO 8601 with six decimals."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of cells under headers; columns named in ``right`` hold numbers."""
+
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    right: frozenset[str] = frozenset()
+
+    def lines(self) -> Iterator[str]:
+        """Give the table as aligned plain text."""
+        rows = [self.headers, *([plain(cell) for cell in row] for row in self.rows)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            cells = zip(self.headers, row, widths, strict=True)
+            padded = (
+                cell.rjust(width) if header in self.right else cell.ljust(width)
+                for header, cell, width in cells
+            )
+            yield "  ".join(padded).rstrip()
+
+
+Part = str | Table
+Scalar = None | bool | int | float | str
+
+
+def write(parts: Iterable[Part]) -> None:
+    """Write lines and tables to stdout."""
+    on_terminal = sys.stdout.isatty()
+    for part in parts:
+        if isinstance(part, str):
+            click.echo("\n".join(plain(line) for line in part.split("\n")))
+        elif on_terminal:
+            _write_rich(part)
+        else:
+            click.echo("\n".join(part.lines()))
+
+
+def write_json(value: Mapping[str, Any]) -> None:
+    """Write one object, on one line."""
+    click.echo(json.dumps(value, allow_nan=False))
+
+
+def compact(value: object) -> str:
+    """Write a value as JSON for people."""
+    return json.dumps(jsonable(value), ensure_ascii=False)
+
+
+def jsonable(value: object) -> Any:  # noqa: ANN401 (JSON is any of six types)
+    """Turn a result into what JSON can say (docs/json.md).
+
+    Ids and other bytes become hex, times ISO 8601 in UTC, numbers that JSON lacks their names.
+    """
+    if value is None or isinstance(value, bool | int | float | str | enum.Enum):
+        return _scalar(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value).hex()
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    names = field_names(value)
+    if names is not None:
+        return {name: _field(name, getattr(value, name)) for name in names}
+    if not isinstance(value, Iterable):
+        message = f"'{type(value).__name__}' has no form in JSON"
+        raise TypeError(message)
+    return [jsonable(item) for item in value]
+
+
+def field_names(value: object) -> Sequence[str] | None:
+    """Give the fields of a dataclass, a NamedTuple or a struct; None for any other value."""
+    if dataclasses.is_dataclass(value):
+        return [field.name for field in dataclasses.fields(value)]
+    named: Sequence[str] | None = getattr(value, "_fields", None)
+    return named if named is not None else getattr(value, "__struct_fields__", None)
+
+
+def iso_time(microseconds: int) -> str:
+    """Write a time as ISO 8601 in UTC with six decimals: nothing is lost, text sorts by time."""
+    moment = datetime.fromtimestamp(microseconds // 1_000_000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{microseconds % 1_000_000:06d}Z"
+
+
+def local_time(microseconds: int) -> str:
+    """Write a time for people: in their zone, to the minute."""
+    return f"{datetime.fromtimestamp(microseconds / 1_000_000, UTC).astimezone():%Y-%m-%d %H:%M}"
+
+
+def short(oid: bytes) -> str:
+    """Give the first digits of a hash."""
+    return oid.hex()[:SHORT]
+
+
+def first_line(text: str) -> str:
+    """Give the first line of a message."""
+    return text.partition("\n")[0]
+
+
+def size(count: int) -> str:
+    """Write bytes with a binary unit: ``0 B``, ``12.3 MiB``."""
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if abs(amount) < 1024:  # noqa: PLR2004 (the step between binary units)
+            return f"{count} B" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} PiB"
+
+
+def count(number: int, noun: str) -> str:
+    """Write ``1 tensor``, ``2 tensors``."""
+    ending = "" if number == 1 else "s"
+    return f"{number:,} {noun}{ending}"
+
+
+def _field(name: str, value: object) -> Any:  # noqa: ANN401 (JSON is any of six types)
+    if name in TIME_FIELDS and isinstance(value, int):
+        return iso_time(value)
+    return jsonable(value)
+
+
+def _scalar(value: Scalar | enum.Enum) -> Scalar:
+    if isinstance(value, enum.Enum):
+        return value.name.lower()
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    if math.isnan(value):
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"
+
+
+def _write_rich(table: Table) -> None:
+    from rich.console import Console  # noqa: PLC0415 (only on a terminal)
+    from rich.table import Table as RichTable  # noqa: PLC0415 (as above)
+    from rich.text import Text  # noqa: PLC0415 (as above)
+
+    shown = RichTable(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for header in table.headers:
+        right = header in table.right
+        shown.add_column(header, justify="right" if right else "left", overflow="fold")
+    for row in table.rows:
+        shown.add_row(*(Text(plain(cell)) for cell in row))
+    Console(file=sys.stdout).print(shown)

@@ -1,0 +1,38 @@
+"""Texts that several commands print."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from mstore_cli import render
+
+if TYPE_CHECKING:
+    from mstore.ops.names import Moved
+    from mstore.ops.transfer import TransferReport
+
+
+def moved(result: "Moved") -> Iterator[render.Part]:
+    """Say what a change of a name did, and to which versions."""
+    would = "would have " if result.dry_run else ""
+    version = f" {result.version}" if result.version else ""
+    labels = f": {', '.join(result.labels)}" if result.labels else ""
+    yield f"{would}{result.action} {result.name}{version}{labels}"
+
+
+def transfer_fields(report: "TransferReport") -> dict[str, object]:
+    """Give what JSON says of a transfer: the names are an object, not pairs."""
+    return {**render.jsonable(report), "names": dict(report.names)}
+
+
+def transferred(report: "TransferReport") -> Iterator[render.Part]:
+    """Say what travelled, and which names it went to."""
+    yield (
+        f"{report.place}: {render.count(report.versions, 'version')}, "
+        f"{render.count(report.objects, 'object')}; {render.size(report.bytes_sent)} sent, "
+        f"{render.size(report.bytes_already)} already there"
+    )
+    for name, gained in report.names:
+        yield f"  {name}: {render.count(gained, 'version')}" if gained else f"  {name}: up to date"
+    for tag in report.tags:
+        yield f"  tag {tag}"
+    for tag in report.refused_tags:
+        yield f"  tag {tag} stands elsewhere there and was left (--force moves it)"

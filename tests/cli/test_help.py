@@ -1,0 +1,70 @@
+"""Help: of everything, and of each command."""
+
+import subprocess
+import sys
+from typing import Any
+
+import click
+import pytest
+
+import mstore as library
+from mstore_cli.main import ALIASES, COMMANDS, cli
+
+
+def test_help_names_every_command(mstore: Any) -> None:
+    """``mstore --help`` has a line for each command and the exit codes."""
+    text = mstore("--help").stdout
+    assert all(f"\n  {name} " in text for name in COMMANDS)
+    assert "130 interrupted" in text
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """``mstore --help`` loads neither the library nor rich, nor any command."""
+    program = (
+        "import sys, mstore_cli.main as main\n"
+        "try: main.cli.main(['--help'])\n"
+        "finally: print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, text=True
+    )
+    loaded = set(done.stderr.split())
+    assert {"mstore", "msgspec", "rich", "numpy", "platformdirs"}.isdisjoint(loaded)
+    assert not any(name.startswith("mstore_cli.commands.") for name in loaded)
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, *ALIASES])
+def test_each_command_has_help_with_an_example(mstore: Any, name: str) -> None:
+    """The help of a command ends with examples that begin with ``mstore``."""
+    text = mstore(name, "--help").stdout
+    assert "--help" in text
+    assert "mstore " in text.partition("Example:\n")[2]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_table_says_what_the_command_is(name: str) -> None:
+    """Each command calls itself by its name in the table."""
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    assert command.name == name
+
+
+def test_every_command_takes_store_and_json(mstore: Any) -> None:
+    """Each command, and each below ``bundle``, has --store and --json."""
+    inner = [("bundle", name) for name in ("create", "apply", "verify")]
+    for words in [*((name,) for name in COMMANDS if name != "bundle"), *inner]:
+        text = mstore(*words, "--help").stdout
+        assert "--store DIR" in text
+        assert "--json" in text
+
+
+def test_version(mstore: Any) -> None:
+    """``mstore --version`` prints the library's version."""
+    assert mstore("--version").stdout == f"mstore {library.__version__}\n"
+
+
+def test_without_a_command_the_help_is_an_error(mstore: Any) -> None:
+    """``mstore`` alone prints the help on stderr and gives 2."""
+    result = mstore(code=2)
+    assert result.stdout == ""
+    assert "Commands:" in result.stderr
