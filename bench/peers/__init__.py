@@ -1,0 +1,15 @@
+"""The tools that are measured; one module each, all with the methods of `base.Peer`."""
+
+from bench.peers.base import Peer
+from bench.peers.borg import Borg, BorgFine
+from bench.peers.copying import Cp
+from bench.peers.dvc import Dvc
+from bench.peers.lfs import GitLfs
+from bench.peers.ours import Mstore
+from bench.peers.restic import Restic
+from bench.peers.tensorfs import Tensorfs
+from bench.peers.xet import HfXet
+
+PEERS: tuple[type[Peer], ...] = (Cp, HfXet, Tensorfs, GitLfs, Dvc, Borg, BorgFine, Restic)
+
+__all__ = ["PEERS", "Cp", "Mstore", "Peer"]
