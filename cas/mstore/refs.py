@@ -83,6 +83,8 @@ class RefStore:
     def __init__(self, backend: Backend, clock: Clock) -> None:
         self._backend = backend
         self._clock = clock
+        # Slots never change, so what was folded once holds for as long as it is the newest.
+        self._folded: dict[tuple[str, str], RefTable] = {}
 
     def names(self, namespace: str) -> list[str]:
         """The names that have at least one slot, sorted; rows may all be deleted."""
@@ -105,15 +107,22 @@ class RefStore:
         """The table of one name, or None when it has no slot or could not be a name."""
         if not is_ref_name(name):
             return None
-        generations = self._generations(namespace, name)
-        if not generations:
+        newest = max(self._backend.names(_folder(namespace, name)), default=None)
+        if newest is None:
             return None
-        slots, newest_hash = self._read_back_to_full(namespace, name, generations[-1])
+        known = self._folded.get((namespace, name))
+        if known is None or f"{known.generation:016x}" != newest:
+            known = self._fold(namespace, name, parse_generation(newest))
+            self._folded[namespace, name] = known
+        return known
+
+    def _fold(self, namespace: str, name: str, newest: int) -> RefTable:
+        slots, newest_hash = self._read_back_to_full(namespace, name, newest)
         rows: dict[int, Row] = {}
         for slot in reversed(slots):
             rows.update({row.number: row for row in slot.rows})
         ordered = {number: rows[number] for number in sorted(rows)}
-        return RefTable(generations[-1], newest_hash, ordered, slots[0].place, len(slots))
+        return RefTable(newest, newest_hash, ordered, slots[0].place, len(slots))
 
     def history(self, namespace: str, name: str) -> list[Slot]:
         """Every slot that is kept of a name, newest first: the reflog."""
@@ -201,7 +210,7 @@ class RefStore:
         return sorted(unquote_name(quoted) for quoted in self._backend.names(f"refs/{namespace}"))
 
     def _generations(self, namespace: str, name: str) -> list[int]:
-        prefix = f"refs/{namespace}/{quote_name(name)}"
+        prefix = _folder(namespace, name)
         try:
             return sorted(parse_generation(text) for text in self._backend.names(prefix))
         except CorruptError as error:
@@ -214,6 +223,10 @@ class RefStore:
                     f"name '{name}' differs only in case from '{other}'",
                     hint="choose another name, or use the one that exists",
                 )
+
+
+def _folder(namespace: str, name: str) -> str:
+    return f"refs/{namespace}/{quote_name(name)}"
 
 
 def is_ref_name(text: str) -> bool:

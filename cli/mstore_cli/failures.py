@@ -8,11 +8,14 @@ import difflib
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 import click
 
 INTERRUPTED = 130
+
+Found = TypeVar("Found")
 
 EXIT_CODES = {
     "MstoreError": 1,
@@ -34,6 +37,19 @@ By name, because looking a code up must not import the library.
 """
 
 
+HINTS = {
+    "NotFoundError": "see what there is: mstore list",
+    "ExistsError": "choose another place or name",
+    "ConflictError": "look again, then run it again",
+    "CorruptError": "look at the file; for the store itself: mstore fsck",
+    "UnsupportedError": "a newer mstore may know it",
+    "InvalidInputError": "see the command's --help",
+    "StorageError": "look at the disk and its permissions, then run it again",
+    "MstoreError": "run: mstore fsck",
+}
+"""What to do next, by the name of the error's class, where the error itself does not say."""
+
+
 class UnknownCommandError(click.UsageError):
     """There is no such command; ``possibilities`` are those that are spelled nearly so."""
 
@@ -51,10 +67,9 @@ def expected() -> tuple[type[BaseException], ...]:
 
 def exit_code(error: BaseException) -> int:
     """Give the exit code that belongs to ``error``."""
-    for ancestor in type(error).__mro__:
-        if ancestor.__name__ in EXIT_CODES:
-            return EXIT_CODES[ancestor.__name__]
-    return INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    return _nearest(EXIT_CODES, error, 1)
 
 
 def report(error: BaseException, *, as_json: bool) -> int:
@@ -86,7 +101,7 @@ def describe(error: BaseException) -> tuple[str, str, str | None]:
         return "usage", _sentence(error), _usage_hint(error)
     if isinstance(error, OSError):
         return _describe_os_error(error)
-    hint = getattr(error, "hint", None)
+    hint = getattr(error, "hint", None) or _nearest(HINTS, error, "")
     return str(getattr(error, "kind", "error")), str(error), hint
 
 
@@ -102,6 +117,12 @@ def hush() -> int:
     os.dup2(nothing, sys.stdout.fileno())
     os.close(nothing)
     return 1
+
+
+def _nearest(table: Mapping[str, Found], error: BaseException, default: Found) -> Found:
+    """Look up the error's class, or the nearest class above it that the table has."""
+    names = (ancestor.__name__ for ancestor in type(error).__mro__)
+    return next((table[name] for name in names if name in table), default)
 
 
 def _sentence(error: click.ClickException) -> str:

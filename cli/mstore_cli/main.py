@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from mstore_cli import failures
+from mstore_cli.run import BriefHelp
 
 COMMANDS = {
     "init": "Make a store.",
@@ -44,7 +45,7 @@ COMMANDS = {
 ALIASES = {"desc": "show"}
 
 
-class Commands(click.Group):
+class Commands(BriefHelp, click.Group):
     """The group of all commands, each imported when it is asked for."""
 
     def list_commands(self, _: click.Context) -> list[str]:
@@ -106,7 +107,7 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 @click.group(
     cls=Commands,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"max_content_width": 100},
     epilog="Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 conflict, 5 corrupt, "
     "6 unsupported, 7 storage failed, 130 interrupted.",
 )

@@ -55,7 +55,15 @@ class Run:
             render.write(text(result))
 
 
-class Command(click.Command):
+class BriefHelp(click.Command):
+    """A command that answers to ``-h`` too, in whatever context it is asked."""
+
+    def get_help_option_names(self, _: click.Context) -> list[str]:
+        """Give both names."""
+        return ["-h", "--help"]
+
+
+class Command(BriefHelp):
     """A command whose help ends with examples."""
 
     examples: tuple[str, ...] = ()

@@ -21,9 +21,10 @@ def error_classes() -> list[type[mstore.errors.MstoreError]]:
 
 @pytest.mark.parametrize("error", error_classes(), ids=lambda error: error.__name__)
 def test_every_error_class_has_its_code(error: type[mstore.errors.MstoreError]) -> None:
-    """Each class stands in the table by name, and its docstring agrees with the table."""
+    """Each class has a code, which its docstring says too, and a hint where it has none itself."""
     code = failures.EXIT_CODES[error.__name__]
     assert failures.exit_code(error("failed")) == code
+    assert failures.HINTS[error.__name__] == failures.describe(error("failed"))[2]
     told = (error.__doc__ or "").partition("exit code ")[2]
     assert not told or told.startswith(f"{code})")
 

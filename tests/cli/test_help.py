@@ -1,7 +1,9 @@
 """Help: of everything, and of each command."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -68,3 +70,14 @@ def test_without_a_command_the_help_is_an_error(mstore: Any) -> None:
     result = mstore(code=2)
     assert result.stdout == ""
     assert "Commands:" in result.stderr
+
+
+def test_hints_name_commands_that_exist() -> None:
+    """Each command that a message of the library tells people to run exists."""
+    told = [
+        name
+        for path in Path(library.__file__).parent.rglob("*.py")
+        for name in re.findall(r": mstore ([a-z]+)", path.read_text(encoding="utf-8"))
+    ]
+    assert told
+    assert set(told) <= set(COMMANDS)

@@ -280,9 +280,40 @@ def test_a_bundle_carries_what_is_missing(stocked: Any) -> None:
     stocked("put", stocked.write_model("lenet.safetensors", 1, head=8))
     stocked("bundle", "create", "new.bundle", "lenet", "--since", "lenet@3")
     stocked("bundle", "verify", "new.bundle")
+    stocked("--store", "copy", "pull", "new.bundle", "lenet", code=2)
     stocked("--store", "copy", "pull", "new.bundle")
     assert stocked.lines("--store", "copy", "list")[1].startswith("lenet@4 ")
     stocked("--store", "copy", "bundle", "apply", "new.bundle")
+
+
+def test_fsck_heals_from_a_file(stocked: Any) -> None:
+    """Damage is told with the version that it hurts, and healed from the file that was put."""
+    assert stocked.lines("fsck")[-1].startswith("sound, payload not read (--full reads it): 3 ")
+    pack = max(Path(".mstore/objects").iterdir(), key=lambda path: path.stat().st_size)
+    content = bytearray(pack.read_bytes())
+    content[len(content) // 2] ^= 1
+    pack.chmod(0o600)
+    pack.write_bytes(content)
+    told = stocked.lines("fsck", "--full", code=5)
+    assert "(hurts lenet@1, lenet@2, lenet@3, prod)" in told[0]
+    assert told[-1] == "heal it from a copy: mstore fsck --repair --from PLACE"
+    stocked("fsck", "--from", "lenet.safetensors", code=2)
+    healed = stocked.lines("fsck", "--repair", "--from", "lenet.safetensors")
+    assert any(line.startswith("healed ") for line in healed)
+    assert any(line.startswith("moved to quarantine: ") for line in healed)
+    assert stocked.lines("fsck", "--full")[-1].startswith("sound: 3 versions, ")
+
+
+def test_get_gives_one_file_of_a_folder(mstore: Any) -> None:
+    """REV:PATH comes back as that file, here or where it is wanted."""
+    mstore("init")
+    mstore.write_model("out/a.safetensors", 1)
+    Path("out/config.json").write_text("{}", encoding="utf-8")
+    mstore("put", "out", "--name", "lenet")
+    mstore("get", "lenet:config.json")
+    mstore("get", "lenet:config.json", "other.json", "--sync")
+    assert Path("config.json").read_text(encoding="utf-8") == "{}"
+    assert Path("other.json").read_text(encoding="utf-8") == "{}"
 
 
 @pytest.mark.parametrize("words", [("--json", "list"), ("list", "--json")])

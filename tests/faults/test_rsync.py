@@ -18,7 +18,7 @@ from mstore.store import Store
 
 SECONDS = 3.0
 RSYNC = shutil.which("rsync")
-PARTS = ("config", "objects", "refs")
+PARTS = ("config", "objects", "condemned", "refs")
 
 
 def copy(source: Path, target: Path) -> None:
@@ -35,7 +35,7 @@ def fsck(folder: Path) -> FsckReport:
     return check(open_parts(LocalBackend(folder)), full=True)
 
 
-@pytest.mark.parametrize("whole", [True, False], ids=["the whole folder", "objects, then refs"])
+@pytest.mark.parametrize("whole", [True, False], ids=["the whole folder", "in the order of SPEC"])
 def test_copies_of_a_busy_store(
     store: Store, tmp_path: Path, start: Callable[..., "Popen[str]"], *, whole: bool
 ) -> None:

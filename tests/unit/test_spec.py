@@ -229,6 +229,8 @@ LIMITS = {
     "length of a dimension": dtypes.MAX_DIMENSION,
     "bits of a tensor": dtypes.MAX_TENSOR_BITS,
     "file name": names.MAX_NAME_SIZE,
+    "folders inside one another": names.MAX_FOLDER_DEPTH,
+    "files and folders of a version": names.MAX_NAMES,
     "ref name": slots.MAX_REF_NAME,
     "slot": slots.MAX_SLOT,
     "number of a row": slots.MAX_NUMBER,

@@ -12,6 +12,10 @@ from collections.abc import Iterable
 from mstore.errors import InvalidInputError
 
 MAX_NAME_SIZE = 255
+MAX_FOLDER_DEPTH = 64
+"""How many folders may stand inside one another (SPEC §11)."""
+MAX_NAMES = 1_000_000
+"""How many files and folders a version may hold (SPEC §11)."""
 """UTF-8 bytes of one name: what ext4, xfs, btrfs and APFS can hold."""
 
 # What HFS+ ignores when it compares names: "a<U+200C>b" would be "ab" there.

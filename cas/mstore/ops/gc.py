@@ -15,7 +15,7 @@ these steps; each of them is needed.
 from dataclasses import dataclass, field
 
 from mstore.backends.base import Item, LeaseState
-from mstore.errors import ConflictError, StorageError
+from mstore.errors import ConflictError, NotFoundError, StorageError
 from mstore.odb.entries import decode_entry
 from mstore.ops.gc_plan import (
     REPACK_AT,
@@ -208,12 +208,36 @@ class _Run:
 
     def _condemn(self) -> None:
         prefix = f"condemned/{current_epoch(self.backend):016x}"
-        for pack in self._doomed():
-            if self.backend.move(pack.key, f"{prefix}/{pack.key.rpartition('/')[2]}"):
-                self.report.condemned.append(pack.key)
-                self.report.condemned_bytes += pack.size_bytes
-        if self.report.condemned:
-            self.backend.sync("objects", prefix)
+        doomed = [
+            pack
+            for pack in self._doomed()
+            if self._name_too(pack.key, f"{prefix}/{pack.key.rpartition('/')[2]}")
+        ]
+        if not doomed:
+            return
+        self.backend.sync(prefix)
+        for pack in doomed:
+            self.backend.remove(pack.key)
+            self.report.condemned.append(pack.key)
+            self.report.condemned_bytes += pack.size_bytes
+        self.backend.sync("objects")
+
+    def _name_too(self, source: str, target: str) -> bool:
+        """Let a pack have another name; its old one goes when the new one is durable.
+
+        False when the pack is gone. Where there are no links, or the name is taken by another
+        copy, it is renamed at once.
+        """
+        if not self._exists(target) and self.backend.share(source, target):
+            return True
+        return self.backend.move(source, target)
+
+    def _exists(self, key: str) -> bool:
+        try:
+            self.backend.size(key)
+        except NotFoundError:
+            return False
+        return True
 
     def _begin_epoch(self) -> None:
         # Also after a run that crashed: it may have condemned packs and not come to this step.
@@ -250,11 +274,21 @@ class _Run:
             fate, reason = judge.decide(item)
             if fate is Fate.RESURRECT:
                 judge.resurrect(item)
-                self.backend.move(item.key, f"objects/{item.key.rpartition('/')[2]}")
+                self._resurrect(item)
             elif fate is Fate.DELETE:
                 self.backend.remove(item.key)
             self._note(item, fate, reason)
         self.backend.sync("objects", "condemned")
+
+    def _resurrect(self, item: Item) -> None:
+        name = item.key.rpartition("/")[2]
+        if self._exists(f"objects/{name}"):
+            # It is needed although its twin is live: then the twin is damaged.
+            self.backend.move(f"objects/{name}", f"quarantine/{self.report.epoch:016x}-{name}")
+            self.backend.sync("objects", "quarantine")
+        if self._name_too(item.key, f"objects/{name}"):
+            self.backend.sync("objects")
+            self.backend.remove(item.key)
 
     def _note(self, item: Item, fate: Fate, reason: str) -> None:
         if fate is Fate.RESURRECT:

@@ -17,7 +17,7 @@ from mstore.objects import OpaqueFile, TensorFile
 from mstore.odb import ObjectDatabase
 from mstore.ops.payload import Piece, each_batch, opaque_pieces, require_payload, tensor_pieces
 from mstore.ops.read import tensor_bytes
-from mstore.ops.walk import FoundFile, walk_files
+from mstore.ops.walk import FoundFile, walk_entries, walk_files
 from mstore.parts import Parts
 from mstore.revision import Resolved, resolve
 
@@ -61,8 +61,9 @@ def get(
     report = _Report(total, progress)
     with Checkout(destination, folder=as_folder, force=force, durable=sync) as checkout:
         if as_folder:
-            for path in _folders(parts.odb, version.tree):
-                checkout.make_folder(path)
+            for path, entry in walk_entries(parts.odb, version.tree):
+                if entry.type == "tree":
+                    checkout.make_folder(path)
         for found in files:
             path = found.path if as_folder else ""
             executable = found.type == "executable"
@@ -114,13 +115,6 @@ class _Report:
         self._done += size
         if self._progress is not None:
             self._progress(self._done, self._total, 0)
-
-
-def _folders(odb: ObjectDatabase, tree: bytes, prefix: str = "") -> Iterator[str]:
-    for entry in odb.tree(ObjectId(tree)).entries:
-        if entry.type == "tree":
-            yield prefix + entry.name
-            yield from _folders(odb, entry.id, f"{prefix}{entry.name}/")
 
 
 def _file_pieces(parts: Parts, found: FoundFile) -> Iterator[bytes | Piece]:

@@ -2,11 +2,11 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, Protocol, TypeVar
 
-from mstore.errors import CorruptError, NotFoundError
+from mstore.errors import NotFoundError
 from mstore.format.dtypes import tensor_size
 from mstore.ids import ObjectId, hash_chunk
 from mstore.objects import CHUNK_SIZE, OpaqueFile, Tensor
@@ -18,6 +18,8 @@ from mstore.revision import Resolved
 
 THREADS = min(4, os.cpu_count() or 1)
 _BATCH = 4 << 20
+_INLINE = 1 << 20
+"""Bytes under which starting threads costs more than it gains."""
 _HINT_FSCK = "run: mstore fsck --full, then mstore fsck --repair --from PLACE"
 
 
@@ -80,14 +82,20 @@ def batches(items: Iterable[SizedT]) -> Iterator[list[SizedT]]:
 
 
 def each_batch(
-    items: Iterable[SizedT],
+    items: Sequence[SizedT],
     work: Callable[[list[SizedT]], None],
     done: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """Call ``work`` on batches of items, on several threads; the first error ends it.
+    """Call ``work`` on batches of items, on several threads if there is much to do.
 
+    The first error ends it.
     ``done`` hears, on the calling thread, how many bytes each batch had.
     """
+    if sum(item.size for item in items) <= _INLINE:
+        for batch in batches(items):
+            work(batch)
+            done(sum(item.size for item in batch))
+        return
     waiting: deque[tuple[int, Future[None]]] = deque()
     with ThreadPoolExecutor(THREADS, thread_name_prefix="mstore-read") as pool:
         try:
@@ -108,12 +116,14 @@ def _finish(waiting: deque[tuple[int, Future[None]]], done: Callable[[int], None
     done(size)
 
 
-def verify_all(placed: list[Placed]) -> None:
-    """CorruptError unless every view holds the bytes that its id names."""
+def heal_all(odb: ObjectDatabase, placed: list[Placed]) -> None:
+    """Make sure that every view holds the bytes that its id names; views may be written.
+
+    A view of a damaged pack is filled from another copy; CorruptError when there is none.
+    """
     for chunk in placed:
         if hash_chunk(chunk.view) != chunk.id:
-            message = f"chunk {chunk.id} has other bytes than its id says"
-            raise CorruptError(message, hint=_HINT_FSCK)
+            odb.read_into(chunk.id, chunk.view)
 
 
 def read_all(odb: ObjectDatabase, placed: list[Placed]) -> None:

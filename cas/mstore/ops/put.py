@@ -67,9 +67,12 @@ def put(
     version. CorruptError names a file whose header breaks a rule, ConflictError one that changed
     while it was read; either way nothing was stored.
     """
-    _check_names(parts, name, description.tags)
+    for wanted in (name, *description.tags):
+        check_ref_name(wanted)
     with Transaction(parts) as transaction:
         before = parts.refs.find(HEADS, name)
+        if before is None and tag_value(parts, name) is not None:
+            raise ConflictError(f"'{name}' is a tag", hint="choose another name: --name")
         parents = _parents(parts, before, description)
         keep_alive(parts, (), [ObjectId(parent.id) for parent in parents])
         stored = store_tree(transaction.writer, source, progress)
@@ -90,13 +93,6 @@ def put(
         stored_bytes=transaction.writer.stored_bytes,
         tags=description.tags,
     )
-
-
-def _check_names(parts: Parts, name: str, tags: tuple[str, ...]) -> None:
-    for wanted in (name, *tags):
-        check_ref_name(wanted)
-    if parts.refs.find(HEADS, name) is None and tag_value(parts, name) is not None:
-        raise ConflictError(f"'{name}' is a tag", hint="choose another name: --name")
 
 
 def _commit(transaction: Transaction, name: str, version: Version) -> Row:

@@ -18,11 +18,11 @@ from mstore.objects import Tensor, TensorFile
 from mstore.ops.payload import (
     Placed,
     each_batch,
+    heal_all,
     place,
     read_all,
     require_payload,
     tensor_pieces,
-    verify_all,
 )
 from mstore.ops.walk import split_ids, walk_files
 from mstore.parts import Parts
@@ -147,7 +147,7 @@ class Reader:
             contents.append(content)
             (mapped if is_map else copied).extend(place(tensor_pieces(tensor), content))
         if verify:
-            each_batch(mapped, verify_all)
+            each_batch(mapped, partial(heal_all, self._parts.odb))
         each_batch(copied, partial(read_all, self._parts.odb))
         return contents
 

@@ -1,4 +1,4 @@
-"""Keeping alive what a name is about to need (SPEC §8, rule W2).
+"""Keeping alive what a name is about to need (SPEC §4.4, rule W2).
 
 A name may read well only because readers also look at condemned packs. A writer that lets another
 name need the same versions has to make sure that they are live, under its lease: gc waits for

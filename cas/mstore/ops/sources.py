@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol, Self
 
 from mstore.adapters import ArrayTensor
 from mstore.errors import ConflictError, InvalidInputError, NotFoundError, StorageError
-from mstore.format.names import check_tree_names
+from mstore.format.names import MAX_FOLDER_DEPTH, MAX_NAMES, check_tree_names
 from mstore.format.safetensors import build_header
 
 HINT_LINK = "store what it points to with --follow, or leave it out"
@@ -185,12 +185,15 @@ def scan_paths(paths: Sequence[Path], *, follow: bool = False) -> SourceTree:
 
 
 def _tree(found: Iterable[NamedFile | tuple[str, ...]], *, single: bool, name: str) -> SourceTree:
-    files, folders = [], []
+    files: list[NamedFile] = []
+    folders: list[tuple[str, ...]] = []
     for entry in found:
         if isinstance(entry, NamedFile):
             files.append(entry)
         else:
             folders.append(entry)
+        if len(files) + len(folders) > MAX_NAMES:
+            raise InvalidInputError(f"there are more than {MAX_NAMES} files and folders")
     return SourceTree(files, folders, single, name)
 
 
@@ -209,6 +212,10 @@ def _scan(
 def _scan_folder(
     folder: Path, parts: tuple[str, ...], *, follow: bool
 ) -> Iterator[NamedFile | tuple[str, ...]]:
+    if len(parts) > MAX_FOLDER_DEPTH:
+        raise InvalidInputError(
+            f"folder '{folder}' stands inside more than {MAX_FOLDER_DEPTH} others"
+        )
     try:
         names = sorted(path.name for path in folder.iterdir())
     except OSError as error:

@@ -8,8 +8,10 @@ but the chunks.
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from mstore.errors import CorruptError
+from mstore.format.names import MAX_FOLDER_DEPTH, MAX_NAMES
 from mstore.ids import ID_SIZE, Kind, ObjectId
-from mstore.objects import EntryType, File, OpaqueFile, Tree
+from mstore.objects import EntryType, File, OpaqueFile, TreeEntry
 from mstore.odb import ObjectDatabase
 from mstore.parts import Parts
 from mstore.refs import HEADS, TAGS
@@ -36,14 +38,42 @@ def split_ids(packed: bytes) -> list[ObjectId]:
     return [ObjectId(packed[at : at + ID_SIZE]) for at in range(0, len(packed), ID_SIZE)]
 
 
-def walk_files(odb: ObjectDatabase, tree_id: bytes, prefix: str = "") -> Iterator[FoundFile]:
-    """The files below a tree, in the order of their names, folder by folder."""
-    for entry in odb.tree(ObjectId(tree_id)).entries:
-        path, oid = prefix + entry.name, ObjectId(entry.id)
+def walk_entries(odb: ObjectDatabase, tree_id: bytes) -> Iterator[tuple[str, TreeEntry]]:
+    """Every folder and file below a tree with its path, folder by folder, names in order.
+
+    CorruptError when folders nest too deep or there are too many names (SPEC §11).
+    """
+    open_trees = [("", iter(odb.tree(ObjectId(tree_id)).entries))]
+    count = 0
+    while open_trees:
+        prefix, entries = open_trees[-1]
+        entry = next(entries, None)
+        if entry is None:
+            open_trees.pop()
+            continue
+        count += 1
+        if count > MAX_NAMES:
+            raise CorruptError(f"tree {tree_id.hex()} holds more than {MAX_NAMES} names")
+        yield prefix + entry.name, entry
         if entry.type == "tree":
-            yield from walk_files(odb, oid, path + "/")
-        else:
+            _check_depth(len(open_trees), entry.id)
+            below = iter(odb.tree(ObjectId(entry.id)).entries)
+            open_trees.append((f"{prefix}{entry.name}/", below))
+
+
+def walk_files(odb: ObjectDatabase, tree_id: bytes) -> Iterator[FoundFile]:
+    """The files below a tree, in the order of their names, folder by folder."""
+    for path, entry in walk_entries(odb, tree_id):
+        if entry.type != "tree":
+            oid = ObjectId(entry.id)
             yield FoundFile(path, entry.type, oid, odb.file(oid))
+
+
+def _check_depth(depth: int, tree_id: bytes) -> None:
+    if depth > MAX_FOLDER_DEPTH:
+        raise CorruptError(
+            f"tree {tree_id.hex()} stands inside more than {MAX_FOLDER_DEPTH} others"
+        )
 
 
 def walk_version(parts: Parts, version_id: ObjectId) -> Iterator[tuple[Kind, ObjectId]]:
@@ -54,17 +84,17 @@ def walk_version(parts: Parts, version_id: ObjectId) -> Iterator[tuple[Kind, Obj
 
 
 def _walk_tree(
-    odb: ObjectDatabase, tree_id: ObjectId, seen: set[ObjectId]
+    odb: ObjectDatabase, tree_id: ObjectId, seen: set[ObjectId], depth: int = 0
 ) -> Iterator[tuple[Kind, ObjectId]]:
     if tree_id in seen:
         return
+    _check_depth(depth, tree_id)
     seen.add(tree_id)
     yield Kind.TREE, tree_id
-    tree: Tree = odb.tree(tree_id)
-    for entry in tree.entries:
+    for entry in odb.tree(tree_id).entries:
         oid = ObjectId(entry.id)
         if entry.type == "tree":
-            yield from _walk_tree(odb, oid, seen)
+            yield from _walk_tree(odb, oid, seen, depth + 1)
         elif oid not in seen:
             seen.add(oid)
             yield Kind.FILE, oid

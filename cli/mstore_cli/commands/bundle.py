@@ -9,7 +9,7 @@ import click
 from mstore_cli import render, texts
 from mstore_cli.parameters import Revision
 from mstore_cli.progress import progress
-from mstore_cli.run import Run, verb, write_examples
+from mstore_cli.run import BriefHelp, Run, verb, write_examples
 
 if TYPE_CHECKING:
     from mstore.ops.bundle import BundleReport
@@ -75,7 +75,7 @@ def _text(report: "BundleReport") -> Iterator[render.Part]:
     yield from (f"  needs {label}" for label in report.prerequisites)
 
 
-class BundleGroup(click.Group):
+class BundleGroup(BriefHelp, click.Group):
     """The three commands; the help ends with an example as that of every command does."""
 
     def format_epilog(self, _: click.Context, formatter: click.HelpFormatter) -> None:

@@ -28,10 +28,14 @@ def command(
     Only what is missing here travels, and is verified. A stripped version that is asked for gets
     its bytes back.
     """
+    bundled = Path(place).is_file()
+    if bundled and (revisions or as_name):
+        message = f"'{place}' is a bundle, which comes as a whole; give neither REV nor --as"
+        raise click.UsageError(message, click.get_current_context())
     store = run.store()
     with progress("pull") as report:
-        if Path(place).is_file():
-            result = store.unbundle(place, progress=report)
+        if bundled:
+            result = store.unbundle(place, force=force, progress=report)
         else:
             result = store.pull(place, *revisions, as_name=as_name, force=force, progress=report)
     run.answer(result, texts.transferred, **texts.transfer_fields(result))

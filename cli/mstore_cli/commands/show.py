@@ -38,7 +38,8 @@ def _text(shown: "Shown") -> Iterator[render.Part]:
     )
     for kin in shown.parents:
         name = f" ({kin.label})" if kin.label else ""
-        yield f"{kin.relation + " from":<16}{render.short(kin.id)}{name}"
+        origin = f"{kin.relation} from"
+        yield f"{origin:<16}{render.short(kin.id)}{name}"
     if version.message:
         yield ""
         yield from (f"    {line}" for line in version.message.split("\n"))

@@ -1,5 +1,6 @@
 """Garbage collection deletes what no name needs, nothing else, and not before its time."""
 
+import errno
 import os
 import time
 from collections.abc import Callable
@@ -19,8 +20,8 @@ from mstore.ops.gc import KEEP_EPOCHS, Limits, run_gc
 from mstore.ops.gc_plan import plan_gc
 from mstore.parts import Transaction, open_parts
 from mstore.refs import HEADS, Change, current_epoch
-from mstore.store import Store
-from mstore.testing.filesystems import InterceptingFileSystem
+from mstore.store import Store, open_store
+from mstore.testing.filesystems import FaultyFileSystem, InterceptingFileSystem
 
 DAY = 24 * 3600
 
@@ -326,3 +327,32 @@ def test_readers_of_an_open_store_go_on(deleted: Store) -> None:
     deleted.delete("both")
     deleted.gc(now=True)
     assert np.array_equal(both.load("one")["w"], numbers(3)["w"])
+
+
+def test_damaged_twin_goes_to_quarantine(store: Store) -> None:
+    """A sound condemned pack replaces a damaged live one of the same name, which is kept aside."""
+    store.put(numbers(1), "lenet")
+    (key,) = store.parts.odb.packs()
+    condemned = Path(store.path) / "condemned" / f"{0:016x}"
+    condemned.mkdir()
+    (condemned / Path(key).name).write_bytes((Path(store.path) / key).read_bytes())
+    found = store.parts.odb.find(hash_chunk(numbers(1)["w"].tobytes()))
+    assert found is not None
+    change_byte(store, key, found.entry.offset)
+    assert len(mstore.open(store.path).gc(now=True).resurrected) == 1
+    assert np.array_equal(mstore.open(store.path).load("lenet")["w"], numbers(1)["w"])
+    assert len(list((Path(store.path) / "quarantine").iterdir())) == 1
+
+
+def test_full_disk_still_frees_what_it_can(store: Store) -> None:
+    """When there is no room to repack, whole packs are deleted all the same, and it is said."""
+    store.put(numbers(1) | {"v": numbers(2)["w"]}, "both")
+    store.put(numbers(1), "one")
+    store.put(numbers(3), "gone")
+    store.delete("both")
+    store.delete("gone")
+    full = open_store(store.path, files=FaultyFileSystem("write", 1, errno.ENOSPC))
+    report = full.gc(now=True)
+    assert "nothing was repacked" in report.skipped
+    assert (len(report.deleted), report.repacked) == (1, [])
+    assert np.array_equal(mstore.open(store.path).load("one")["w"], numbers(1)["w"])

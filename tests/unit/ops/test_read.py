@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import mstore
 from mstore.errors import CorruptError, InvalidInputError, NotFoundError
 from mstore.store import Store
 
@@ -144,3 +145,19 @@ def test_cat_writes_files_tensors_and_rows(
     assert cat("m:model.safetensors#small[1:3]") == weights["small"][1:3].tobytes()
     assert cat("m:model.safetensors#small[-1]") == weights["small"][-1].tobytes()
     assert cat("m:#small") == weights["small"].tobytes()
+
+
+def test_second_copy_serves_when_the_mapped_one_is_damaged(store: Store, tmp_path: Path) -> None:
+    """A damaged pack is passed over when another pack holds the same chunk whole."""
+    array = np.random.default_rng(0).standard_normal((1000, 1000), dtype=np.float32)
+    store.put({"w": array}, "m")
+    pack = next(Path(store.path, "objects").iterdir())
+    other = mstore.init(tmp_path / "other")[0]
+    other.put({"w": array, "b": np.zeros(3, np.float32)}, "m")
+    second = next(Path(other.path, "objects").iterdir())
+    second.rename(Path(store.path, "objects", second.name))
+    content = bytearray(pack.read_bytes())
+    content[content.find(array.tobytes()[:64])] ^= 1
+    pack.unlink()
+    pack.write_bytes(content)
+    np.testing.assert_array_equal(mstore.open(store.path).load("m")["w"], array)
