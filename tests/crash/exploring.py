@@ -39,13 +39,16 @@ def scratch_folder() -> Path:
 
 @dataclass
 class Bounds:
-    """How far to go: commands in a row, and per sequence how many states with leases apart.
+    """How far to go.
 
-    Every ``later_every``-th state is also written to, collected and loaded from.
+    ``depth`` commands in a row; per sequence every ``stride``-th of the states with leases apart,
+    ``apart`` of them at most. Every ``later_every``-th state is also written to, collected and
+    loaded from.
     """
 
     depth: int
     apart: int
+    stride: int
     later_every: int
 
 
@@ -116,9 +119,9 @@ class Explorer:
         """The states of a crash in the last command, or after it."""
         together = _during_last(self._start, done, LEASES_TOGETHER)
         apart = _during_last(self._start, done, LEASES_APART)
-        # A stride, so that not only the first steps of a command are in the sample.
         yield from together
-        yield from itertools.islice(apart, 0, 7 * self._bounds.apart, 7)
+        stride = self._bounds.stride
+        yield from itertools.islice(apart, 0, stride * self._bounds.apart, stride)
 
     def _check_state(self, done: _Done, state: CrashState, allowed: Sequence[Observed]) -> None:
         self.found.states += 1
