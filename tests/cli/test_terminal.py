@@ -85,7 +85,7 @@ def test_a_bar_splits_new_from_stored(monkeypatch: pytest.MonkeyPatch) -> None:
             report(1 << 20, 4 << 20, 1 << 19)
             time.sleep(0.15)
             report(4 << 20, 4 << 20, 1 << 20)
-    text = os.read(shown, 1 << 16).decode()
+    text = b"".join(iter(partial(read_terminal, shown), b"")).decode()
     os.close(shown)
     assert "1.0 MiB new, 3.0 MiB already stored" in text
 

@@ -142,7 +142,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: hasattr(self, "store"))
     @invariant()
     def store_is_sound(self) -> None:
-        """fsck finds nothing."""
+        """A full check finds nothing."""
         assert self.store.fsck(full=True).findings == []
 
 

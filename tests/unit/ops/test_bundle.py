@@ -165,7 +165,7 @@ def test_several_packs(
     source: Store, target: Parts, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Past the size of a pack the next one is begun."""
-    monkeypatch.setattr(bundle_module, "PACK_CAP", 50_000)
+    monkeypatch.setattr(bundle_module, "PACK_CAP", 20_000)
     create_bundle(source.parts, path)
     assert len(open_bundle(path).manifest.packs) > 2
     verify_bundle(path)
