@@ -115,7 +115,7 @@ class FileSystem:
         """16 hex digits that nobody else has."""
         return secrets.token_hex(8)
 
-    def open_new(self, path: str, mode: int = 0o600, *, dir_fd: int | None = None) -> int:
+    def open_new(self, path: str, mode: int = 0o666, *, dir_fd: int | None = None) -> int:
         """A descriptor of a file that did not exist; ``mode`` is cut by the umask."""
         return os.open(path, _WRITE_NEW, mode, dir_fd=dir_fd)
 
@@ -125,7 +125,7 @@ class FileSystem:
 
     def open_lock(self, path: str) -> int:
         """A descriptor of a file that is made when missing, only ever used to lock it."""
-        return os.open(path, _LOCK, 0o600)
+        return os.open(path, _LOCK, 0o666)
 
     def open_folder(self, path: str, *, dir_fd: int | None = None, follow: bool = False) -> int:
         """A descriptor of a folder; unless ``follow``, a symbolic link to one is refused."""

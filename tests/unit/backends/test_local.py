@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -316,3 +317,17 @@ def test_a_parent_that_cannot_be_read_is_no_obstacle(tmp_path: Path) -> None:
     put(backend)
     with pytest.raises(StorageError):
         LocalBackend(tmp_path / "other", NoParent()).prepare()
+
+
+def test_a_team_may_read_what_the_umask_allows(tmp_path: Path) -> None:
+    """Packs and slots get the modes that the umask leaves, as git's objects do."""
+    before = os.umask(0o022)
+    try:
+        backend = LocalBackend(tmp_path / "store")
+        backend.prepare()
+        with backend.draft() as draft:
+            draft.write(b"x")
+            draft.publish("objects/a.pack")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "store/objects/a.pack").stat().st_mode) == 0o644
