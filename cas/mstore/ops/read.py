@@ -6,7 +6,6 @@ the pack: nothing is copied, and what the caller writes into it stays with the c
 
 from collections.abc import Iterator
 from functools import partial
-from types import TracebackType
 from typing import Any, Self
 
 from mstore.adapters import framework as adapter
@@ -45,12 +44,7 @@ class Reader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Nothing to give back: arrays stay good after the reader has gone."""
 
     def __len__(self) -> int:
