@@ -58,13 +58,14 @@ class OutputFile:
                 again(self._fs.start_writeback, self._fd, 0, 0)
 
     def finish(self) -> None:
-        """Make the bytes durable and close the file."""
+        """Close the file, its bytes durable if that was asked for."""
         if self._fd is None:
             return
         fd, self._fd = self._fd, None
         with reported("write", self._subject):
             try:
-                again(self._fs.fsync, fd)
+                if self._durable:
+                    again(self._fs.fsync, fd)
             except OSError:
                 abandon(self._fs, fd)
                 raise
@@ -205,8 +206,10 @@ class Checkout:
         fd = self._step(".", self._root_fd)
         try:
             for depth, part in enumerate(parts, 1):
-                self._make(part, fd)
-                self._folders.add(tuple(parts[:depth]))
+                folder = tuple(parts[:depth])
+                if folder not in self._folders:
+                    self._make(part, fd)
+                    self._folders.add(folder)
                 above, fd = fd, self._step(part, fd)
                 abandon(self._fs, above)
             yield fd

@@ -385,3 +385,18 @@ def test_no_power_cut_leaves_half_a_model(tmp_path: Path, *, force: bool) -> Non
     for state in crash_states(start, fs.operations):
         found = {path: state.files[path] for path in state.files if path.startswith("model")}
         assert found == complete or (found == old and not state.marks), state.story
+
+
+@pytest.mark.parametrize(
+    ("durable", "force", "synced"),
+    [(True, False, True), (False, False, False), (False, True, True)],
+)
+def test_what_is_durable(tmp_path: Path, *, durable: bool, force: bool, synced: bool) -> None:
+    """Files are synced when that is asked for, and whenever something may be replaced."""
+    fs = RecordingFileSystem(tmp_path)
+    checkout = Checkout(tmp_path / "model", folder=False, durable=durable, force=force, fs=fs)
+    with checkout:
+        with checkout.create(size=1) as file:
+            file.write_at(0, b"x")
+        checkout.place()
+    assert any(call.name == "fsync" for call in fs.operations) is synced
