@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, Protocol, TypeVar
 
-from mstore.errors import NotFoundError
+from mstore.errors import CorruptError, NotFoundError
 from mstore.format.dtypes import tensor_size
-from mstore.ids import ObjectId, hash_chunk
+from mstore.ids import Kind, ObjectId, hash_chunk
 from mstore.objects import CHUNK_SIZE, OpaqueFile, Tensor
 from mstore.odb import ObjectDatabase
 from mstore.ops.places import stripped_error
@@ -18,8 +18,7 @@ from mstore.revision import Resolved
 
 THREADS = min(4, os.cpu_count() or 1)
 _BATCH = 4 << 20
-_INLINE = 1 << 20
-"""Bytes under which starting threads costs more than it gains."""
+"""Bytes that one task reads; for less than that, starting threads costs more than it gains."""
 _HINT_FSCK = "run: mstore fsck --full, then mstore fsck --repair --from PLACE"
 
 
@@ -91,7 +90,7 @@ def each_batch(
     The first error ends it.
     ``done`` hears, on the calling thread, how many bytes each batch had.
     """
-    if sum(item.size for item in items) <= _INLINE:
+    if sum(item.size for item in items) <= _BATCH:
         for batch in batches(items):
             work(batch)
             done(sum(item.size for item in batch))
@@ -123,13 +122,21 @@ def heal_all(odb: ObjectDatabase, placed: list[Placed]) -> None:
     """
     for chunk in placed:
         if hash_chunk(chunk.view) != chunk.id:
-            odb.read_into(chunk.id, chunk.view)
+            _read(odb, chunk)
 
 
 def read_all(odb: ObjectDatabase, placed: list[Placed]) -> None:
     """Read chunks into their views; each is verified."""
     for chunk in placed:
-        odb.read_into(chunk.id, chunk.view)
+        _read(odb, chunk)
+
+
+def _read(odb: ObjectDatabase, chunk: Placed) -> None:
+    found = odb.find(chunk.id)
+    if found is not None and (found.entry.kind, found.entry.raw_size) != (Kind.CHUNK, chunk.size):
+        held = f"a {found.entry.kind.name.lower()} of {found.entry.raw_size} bytes"
+        raise CorruptError(f"'{chunk.id}' is {held}, not a chunk of {chunk.size}", hint=_HINT_FSCK)
+    odb.read_into(chunk.id, chunk.view)
 
 
 def place(pieces: Iterable[Piece], buffer: memoryview, origin: int = 0) -> list[Placed]:

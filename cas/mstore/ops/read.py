@@ -4,6 +4,7 @@ A tensor whose chunks lie raw and one after another in a pack is given as a copy
 the pack: nothing is copied, and what the caller writes into it stays with the caller.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, Self
@@ -38,7 +39,7 @@ class Reader:
         self._parts = parts
         self._target = resolve(parts, text)
         self._adapter = adapter(framework)
-        self._metadata: dict[str, str] = {}
+        self._files = self._tensor_files()
         self._ids = self._collect()
 
     def __enter__(self) -> Self:
@@ -65,7 +66,10 @@ class Reader:
 
     def metadata(self) -> dict[str, str]:
         """The ``__metadata__`` of the version's safetensors files, later files winning."""
-        return dict(self._metadata)
+        found: dict[str, str] = {}
+        for _, file in self._files:
+            found |= parse_header(file.header, file.size).metadata
+        return found
 
     def get_slice(self, name: str) -> "TensorSlice":
         """A tensor of which nothing is read yet; NotFoundError for an unknown name."""
@@ -119,18 +123,21 @@ class Reader:
             )
         return self._parts.odb.tensor(self._ids[name])
 
-    def _collect(self) -> dict[str, ObjectId]:
-        found: list[tuple[str, str, ObjectId]] = []
+    def _tensor_files(self) -> list[tuple[str, TensorFile]]:
         tree = self._parts.odb.version(self._target.version).tree
-        for file in walk_files(self._parts.odb, tree):
-            if self._target.path not in (None, file.path):
-                continue
-            if isinstance(file.file, TensorFile):
-                self._metadata |= parse_header(file.file.header, file.file.size).metadata
-                found += [(file.path, name, ObjectId(oid)) for name, oid in file.file.tensors]
-        names = [name for _, name, _ in found]
-        twice = {name for name in names if names.count(name) > 1} if _repeats(names) else set()
-        return {f"{path}#{name}" if name in twice else name: oid for path, name, oid in found}
+        return [
+            (found.path, found.file)
+            for found in walk_files(self._parts.odb, tree)
+            if self._target.path in (None, found.path) and isinstance(found.file, TensorFile)
+        ]
+
+    def _collect(self) -> dict[str, ObjectId]:
+        found = [(path, *tensor) for path, file in self._files for tensor in file.tensors]
+        times = Counter(name for _, name, _ in found)
+        return {
+            f"{path}#{name}" if times[name] > 1 else name: ObjectId(oid)
+            for path, name, oid in found
+        }
 
     def _contents(self, tensors: list[Tensor], *, verify: bool) -> list[memoryview]:
         contents: list[memoryview] = []
@@ -187,10 +194,6 @@ class TensorSlice:
             return self._reader.get_tensor(self.name)[key]
         rows = self._reader.rows(self._tensor, start, max(start, stop))
         return rows[(slice(None, None, step), *rest)]
-
-
-def _repeats(names: list[str]) -> bool:
-    return len(set(names)) != len(names)
 
 
 def tensor_bytes(parts: Parts, target: Resolved) -> memoryview:
