@@ -6,6 +6,7 @@ committed by creating the next generation: whoever comes second finds the slot t
 again and retries, so no change is ever lost.
 """
 
+import re
 import secrets
 from collections.abc import Callable
 from typing import NamedTuple
@@ -39,6 +40,8 @@ TAGS = "tags"
 REMOTES = "remotes"
 TAG_ROW = 1
 """The number of the only row of a tag."""
+
+_EPOCH = re.compile(r"[0-9a-f]{16}", re.ASCII)
 
 Clock = Callable[[], int]
 """Gives UTC microseconds since 1970."""
@@ -240,8 +243,8 @@ def is_ref_name(text: str) -> bool:
 
 def current_epoch(backend: Backend) -> int:
     """The epoch that a new lease has to carry (SPEC §4)."""
-    numbers = [item.key.rsplit("/", 1)[-1] for item in backend.list("epoch")]
-    try:
-        return max((int(number, 16) for number in numbers), default=0)
-    except ValueError as error:
-        raise StorageError(f"foreign file in 'epoch': {error}", hint="run: mstore fsck") from error
+    names = [item.key.rsplit("/", 1)[-1] for item in backend.list("epoch")]
+    foreign = [name for name in names if not _EPOCH.fullmatch(name)]
+    if foreign:
+        raise StorageError(f"foreign file in 'epoch': '{foreign[0]}'", hint="run: mstore fsck")
+    return max((int(name, 16) for name in names), default=0)

@@ -15,7 +15,7 @@ from mstore.refs import HEADS, TAGS, RefTable
 
 MIN_PREFIX = 8
 _REVISION = re.compile(
-    r"(?P<base>(?:blake3:)?[^:#~@\[\]\s]+)(?:@(?P<number>[0-9]{1,9}))?(?P<up>(?:~[0-9]{0,4})*)"
+    r"(?P<base>(?:blake3:)?[^:#~@\[\]\s]+)(?:@(?P<number>[0-9]{1,10}))?(?P<up>(?:~[0-9]{0,4})*)"
     r"(?::(?P<path>[^#]+)?(?:#(?P<tensor>.+?))?(?P<rows>\[-?[0-9]*(?::-?[0-9]*)?\])?)?",
     re.DOTALL,
 )

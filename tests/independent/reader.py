@@ -67,10 +67,10 @@ def need(holds: object, problem: str) -> None:
         raise ValueError(problem)
 
 
-def digest(what: str, data: bytes) -> bytes:
+def digest(what: str, raw: bytes) -> bytes:
     """Hash with a context string of §5.1 or §5.2; a chunk has none."""
     context = None if what == "chunk" else f"mstore v1 {what}"
-    return blake3(data, derive_key_context=context).digest()
+    return blake3(raw, derive_key_context=context).digest()
 
 
 def load(path: Path, limit: int) -> bytes:
@@ -79,25 +79,25 @@ def load(path: Path, limit: int) -> bytes:
     return path.read_bytes()
 
 
-def unpack(data: io.BytesIO, depth: int = 1) -> Any:
+def unpack(raw: io.BytesIO, depth: int = 1) -> Any:
     """Decode one msgpack value, refusing all but canonical form (§6) and what is over §11."""
-    code = int.from_bytes(data.read(1), "big")
+    code = int.from_bytes(raw.read(1), "big")
     if code < 0x80 or code >= 0xE0 or code in {0xC0, 0xC2, 0xC3}:
         return {0xC0: None, 0xC2: False, 0xC3: True}.get(code, code - 256 * (code >= 0xE0))
     kind, width, least = FORMS.get(code, ("form that no value has", 0, -1))
-    number = int.from_bytes(data.read(width), "big", signed=kind == "int") if width else least
+    number = int.from_bytes(raw.read(width), "big", signed=kind == "int") if width else least
     need(abs(number) >= least and (number < 0) == (kind == "int"), f"msgpack: a long {kind}")
     if kind in {"bin", "str"}:
-        return data.read(number) if kind == "bin" else data.read(number).decode()
+        return raw.read(number) if kind == "bin" else raw.read(number).decode()
     if kind == "float":
         need(number & SIZE[-1] <= 0x7FF0 << 48 or number == 0x7FF8 << 48, "msgpack: a NaN")
     if kind in {"int", "uint", "float"}:
         return struct.unpack(">d", number.to_bytes(8, "big"))[0] if kind == "float" else number
-    need(depth <= 17 and number <= len(data.getbuffer()), "too deep: 16 levels of JSON in a field")
+    need(depth <= 17 and number <= len(raw.getbuffer()), "too deep: 16 levels of JSON in a field")
     if kind == "array":
-        return [unpack(data, depth + 1) for _ in range(number)]
+        return [unpack(raw, depth + 1) for _ in range(number)]
     need(depth > 1 or number <= 64, "an object has too many fields")
-    pairs = [(unpack(data, 18), unpack(data, depth + 1)) for _ in range(number)]
+    pairs = [(unpack(raw, 18), unpack(raw, depth + 1)) for _ in range(number)]
     keys = [key for key, _ in pairs]  # Python sorts str by code points, and so as UTF-8 sorts
     need(all(type(key) is str for key in keys) and keys == sorted(set(keys)), "msgpack: keys")
     return dict(pairs)
@@ -125,9 +125,9 @@ def fits(value: Any, rule: Any) -> bool:
 
 def decode(payload: bytes, what: str) -> dict[str, Any]:
     """Decode an object, or the body of a slot; fields left out get their defaults (§6)."""
-    data = io.BytesIO(payload + b"\0")  # whoever reads past the end has read this byte too
-    value = unpack(data)
-    need(type(value) is dict and data.tell() == len(payload), f"{what} is not one map")
+    raw = io.BytesIO(payload + b"\0")  # whoever reads past the end has read this byte too
+    value = unpack(raw)
+    need(type(value) is dict and raw.tell() == len(payload), f"{what} is not one map")
     if what == "file":
         need(fits(value.get("form"), {"opaque", "tensors"}), "file: no form")
         what = value.pop("form")
@@ -214,10 +214,10 @@ class Store:
         names = [path.name for path in folder.glob("[0-9a-f]" * 16)]
         generation, slots, wanted = int(max(names, default="0"), 16), [], None
         while generation:
-            data = load(folder / f"{generation:016x}", 1 << 24)
-            end = digest("slot", data[:-32])
-            need(data[:8] == b"MSTORESL" and data[-32:] == end == (wanted or end), "slot: hash")
-            slot = decode(data[8:-32], "slot")
+            raw = load(folder / f"{generation:016x}", 1 << 24)
+            end = digest("slot", raw[:-32])
+            need(raw[:8] == b"MSTORESL" and raw[-32:] == end == (wanted or end), "slot: hash")
+            slot = decode(raw[8:-32], "slot")
             need((slot["ref"], slot["generation"]) == (ref, generation), "slot: place")
             numbers, wanted = [number for number, _, _ in slot["rows"]], slot["previous"]
             good = numbers == sorted(set(numbers)) and len(wanted) == 32 * (generation > 1)

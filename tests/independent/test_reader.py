@@ -40,12 +40,12 @@ def safetensors(
     """Return the bytes of a safetensors file with these tensors, in this order."""
     header: dict[str, Any] = {} if metadata is None else {"__metadata__": metadata}
     at = 0
-    for name, (dtype, shape, data) in tensors.items():
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(data)]}
-        at += len(data)
+    for name, (dtype, shape, plain) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(plain)]}
+        at += len(plain)
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text + b"".join(data for *_, data in tensors.values())
+    return struct.pack("<Q", len(text)) + text + b"".join(plain for *_, plain in tensors.values())
 
 
 def files(folder: Path) -> dict[str, tuple[bytes, bool] | None]:
@@ -60,10 +60,10 @@ def files(folder: Path) -> dict[str, tuple[bytes, bool] | None]:
 
 def flip(path: Path, at: int) -> None:
     """Flip a bit of a file."""
-    data = bytearray(path.read_bytes())
-    data[at] ^= 1 << at % 8
+    plain = bytearray(path.read_bytes())
+    plain[at] ^= 1 << at % 8
     path.chmod(0o644)
-    path.write_bytes(data)
+    path.write_bytes(plain)
 
 
 @pytest.fixture
@@ -118,10 +118,10 @@ def test_safetensors_of_every_dtype(store: mstore.Store, tmp_path: Path, extract
     tensors["also none"] = ("BF16", [0], b"")
     tensors["scalar"] = ("F64", [], struct.pack("<d", -0.0))
     tensors["same"] = tensors["layer.F16"]
-    data = safetensors(tensors, {"format": "pt", "Ünïcode": 'naïve " \\ \n 模型'})
-    (tmp_path / "model.safetensors").write_bytes(data)
+    plain = safetensors(tensors, {"format": "pt", "Ünïcode": 'naïve " \\ \n 模型'})
+    (tmp_path / "model.safetensors").write_bytes(plain)
     store.put(tmp_path / "model.safetensors", "lenet")
-    assert files(extract("lenet")) == {"model.safetensors": (data, False)}
+    assert files(extract("lenet")) == {"model.safetensors": (plain, False)}
     assert reader.read_version(tmp_path / "store", "lenet")["tensor_count"] == len(tensors)
 
 
@@ -130,10 +130,10 @@ def test_safetensors_without_tensors(
     store: mstore.Store, tmp_path: Path, extract: Any, metadata: dict[str, str] | None
 ) -> None:
     """A file of a header alone comes back whole, and its version has no model hash."""
-    data = safetensors({}, metadata)
-    (tmp_path / "model.safetensors").write_bytes(data)
+    plain = safetensors({}, metadata)
+    (tmp_path / "model.safetensors").write_bytes(plain)
     store.put(tmp_path / "model.safetensors", "lenet")
-    assert files(extract("lenet")) == {"model.safetensors": (data, False)}
+    assert files(extract("lenet")) == {"model.safetensors": (plain, False)}
     assert reader.read_version(tmp_path / "store", "lenet")["model_hash"] is None
 
 
@@ -161,22 +161,22 @@ def test_tensor_of_several_chunks(store: mstore.Store, tmp_path: Path, extract: 
     store.put(arrays, "lenet")
     store.get("lenet", tmp_path / "got")
     (written,) = extract("lenet").iterdir()
-    data = written.read_bytes()
-    assert data == (tmp_path / "got").read_bytes()
-    size = struct.unpack("<Q", data[:8])[0]
-    header = json.loads(data[8 : 8 + size])
+    plain = written.read_bytes()
+    assert plain == (tmp_path / "got").read_bytes()
+    size = struct.unpack("<Q", plain[:8])[0]
+    header = json.loads(plain[8 : 8 + size])
     for name, array in arrays.items():
         start, stop = header[name]["data_offsets"]
-        assert data[8 + size + start : 8 + size + stop] == array.tobytes()
+        assert plain[8 + size + start : 8 + size + stop] == array.tobytes()
 
 
 def test_compressed_entries(store: mstore.Store, tmp_path: Path, extract: Any) -> None:
     """A file that the store keeps compressed comes back whole."""
-    data = b"".join(b"line %d of a long log\n" % number for number in range(200_000))
-    (tmp_path / "log.txt").write_bytes(data)
+    plain = b"".join(b"line %d of a long log\n" % number for number in range(200_000))
+    (tmp_path / "log.txt").write_bytes(plain)
     store.put(tmp_path / "log.txt", "log")
-    assert sum(p.stat().st_size for p in (tmp_path / "store/objects").iterdir()) < len(data) // 2
-    assert files(extract("log")) == {"log.txt": (data, False)}
+    assert sum(p.stat().st_size for p in (tmp_path / "store/objects").iterdir()) < len(plain) // 2
+    assert files(extract("log")) == {"log.txt": (plain, False)}
 
 
 def test_every_version_through_full_slots(
@@ -185,11 +185,11 @@ def test_every_version_through_full_slots(
     """All of 43 versions come back, the newest also when slots before a full one are not read."""
     path = tmp_path / "weights.bin"
     contents = [random.Random(number).randbytes(3000 + number) for number in range(43)]
-    for data in contents:
-        path.write_bytes(data)
+    for plain in contents:
+        path.write_bytes(plain)
         store.put(path, "lenet")
-    for number, data in enumerate(contents, 1):
-        assert files(extract(f"lenet@{number}")) == {"weights.bin": (data, False)}
+    for number, plain in enumerate(contents, 1):
+        assert files(extract(f"lenet@{number}")) == {"weights.bin": (plain, False)}
     slots = sorted((tmp_path / "store/refs/heads/lenet").iterdir())
     assert len(slots) == len(contents)
     for slot in slots[:16]:
@@ -305,8 +305,8 @@ def test_flipped_bit(store: mstore.Store, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     (folder / "inner").mkdir(parents=True)
     (folder / "inner/notes.txt").write_text("some text, " * 40)
-    data = safetensors({"x": ("U8", [300], random.Random(3).randbytes(300))})
-    (folder / "model.safetensors").write_bytes(data)
+    plain = safetensors({"x": ("U8", [300], random.Random(3).randbytes(300))})
+    (folder / "model.safetensors").write_bytes(plain)
     store.put(folder, "lenet", message="first", metrics={"loss": 0.5})
     root, expected, refused = tmp_path / "store", files(folder), 0
     paths = [root / "config", *root.glob("refs/heads/lenet/*"), *root.glob("objects/*")]

@@ -24,6 +24,7 @@ MAX_GAIN = 0.9
 WINDOW_LOG = 23
 
 _MAGIC = b"\x28\xb5\x2f\xfd"
+_SINGLE_SEGMENT = 0x20
 _OPTIONS: dict[int, int] = {zstd.DecompressionParameter.window_log_max: WINDOW_LOG}
 
 
@@ -64,6 +65,20 @@ def _check_frame(stored: Buffer, raw_size: int) -> None:
     if frame.dictionary_id:
         message = f"zstd entry needs the dictionary {frame.dictionary_id}, and none is allowed"
         raise CorruptError(message)
+    if _window(stored, raw_size) > 1 << WINDOW_LOG:
+        message = f"zstd entry asks for a window of more than {1 << WINDOW_LOG} bytes"
+        raise CorruptError(message)
     if zstd.get_frame_size(stored) != len(stored):
         message = f"zstd entry has bytes after its frame, {len(stored)} in all"
         raise CorruptError(message)
+
+
+def _window(stored: Buffer, raw_size: int) -> int:
+    """Bytes of the window that a frame asks for (RFC 8878 §3.1.1.1.2).
+
+    The library holds it against a limit only where it does not decode in one step.
+    """
+    if stored[4] & _SINGLE_SEGMENT:
+        return raw_size
+    exponent, mantissa = divmod(stored[5], 8)
+    return (1 << 10 + exponent) * (8 + mantissa) // 8

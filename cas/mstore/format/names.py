@@ -12,16 +12,17 @@ from collections.abc import Iterable
 from mstore.errors import InvalidInputError
 
 MAX_NAME_SIZE = 255
+"""UTF-8 bytes of one name: what ext4, xfs, btrfs and APFS can hold."""
 MAX_FOLDER_DEPTH = 64
 """How many folders may stand inside one another (SPEC §11)."""
 MAX_NAMES = 1_000_000
 """How many files and folders a version may hold (SPEC §11)."""
-"""UTF-8 bytes of one name: what ext4, xfs, btrfs and APFS can hold."""
 
 # What HFS+ ignores when it compares names: "a<U+200C>b" would be "ab" there.
 _IGNORED = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
-_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[1-9¹²³]|lpt[1-9¹²³])", re.IGNORECASE)
+# ASCII: else a dotless or a dotted "i" would be taken for the one in CONIN$.
+_RESERVED = re.compile(r"(?ai:con|prn|aux|nul|conin\$|conout\$|com[1-9¹²³]|lpt[1-9¹²³])")
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{5,64}(\.[A-Za-z0-9_-]{1,64}){1,2}", re.ASCII)
 
 

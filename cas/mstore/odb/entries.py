@@ -30,6 +30,8 @@ def decode_unverified(pack_key: str, entry: Entry, stored: Buffer) -> Buffer:
     if len(stored) != entry.stored_size:
         raise damaged(pack_key, entry, f"is cut short: {len(stored)} of {entry.stored_size} bytes")
     decode = codec(entry.codec).decode
+    if entry.base is not None:
+        raise damaged(pack_key, entry, f"names a base, and codec {entry.codec} takes none")
     if entry.codec != RAW and stored_check(stored) != entry.check:
         raise damaged(pack_key, entry, "does not match its check")
     try:

@@ -3,8 +3,16 @@
 from typing import NamedTuple
 
 from mstore.backends.base import Backend
-from mstore.errors import CorruptError
-from mstore.format.pack import TRAILER_SIZE, Entry, decode_index, decode_trailer, pack_name
+from mstore.errors import CorruptError, UnsupportedError
+from mstore.format.pack import (
+    HEADER_SIZE,
+    TRAILER_SIZE,
+    Entry,
+    check_header,
+    decode_index,
+    decode_trailer,
+    pack_name,
+)
 from mstore.odb.segments import PACK_ROW
 
 TAIL_SIZE = 4096
@@ -34,7 +42,18 @@ class Footer(NamedTuple):
 
 
 def read_footer(backend: Backend, key: str) -> Footer:
-    """The index of a pack; CorruptError unless it hashes to the pack's name."""
+    """The index of a pack; CorruptError unless it hashes to the pack's name.
+
+    UnsupportedError when that is so because a newer mstore wrote the pack.
+    """
+    try:
+        return _read_footer(backend, key)
+    except CorruptError:
+        _refuse_newer(backend, key)
+        raise
+
+
+def _read_footer(backend: Backend, key: str) -> Footer:
     size = backend.size(key)
     start = max(0, size - TAIL_SIZE)
     tail = backend.read(key, start, size)
@@ -51,3 +70,13 @@ def read_footer(backend: Backend, key: str) -> Footer:
 def _check_name(key: str, found: str) -> None:
     if not key.endswith(f"/{found}.pack"):
         raise CorruptError(f"pack '{key}' has an index that hashes to '{found}'")
+
+
+def _refuse_newer(backend: Backend, key: str) -> None:
+    try:
+        check_header(backend.read(key, 0, HEADER_SIZE))
+    except CorruptError:
+        # What is wrong with the index tells more than what is wrong with the header.
+        return
+    except UnsupportedError as error:
+        raise UnsupportedError(f"pack '{key}': {error}", hint=error.hint) from error

@@ -160,6 +160,9 @@ def check_leftovers(backend: Backend) -> Iterator[Finding]:
         if not _EPOCH.fullmatch(item.key.rpartition("/")[2]):
             message = f"'{item.key}' is not an epoch: no writer can begin"
             yield Finding("error", "foreign", item.key, message)
+    for prefix in backend.list_prefixes("refs"):
+        if prefix.rpartition("/")[2] not in NAMESPACES:
+            yield Finding("error", "foreign", prefix, f"'{prefix}' is not a namespace")
     for prefix in ("refs", *(f"refs/{namespace}" for namespace in NAMESPACES)):
         for item in backend.list(prefix):
             yield Finding("error", "foreign", item.key, f"'{item.key}' is not a slot of a name")

@@ -5,18 +5,19 @@
 3. Chunks are looked up, not read: reading every pack finds damaged ones.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from mstore.errors import CorruptError, MstoreError, NotFoundError, StorageError, UnsupportedError
 from mstore.format.dtypes import tensor_size
+from mstore.format.names import MAX_FOLDER_DEPTH, MAX_NAMES
 from mstore.format.objects import parse_tensor_file
 from mstore.ids import Kind, ObjectId, hash_model
-from mstore.objects import CHUNK_SIZE, File, OpaqueFile, Tensor, TensorFile, Version
+from mstore.objects import CHUNK_SIZE, File, OpaqueFile, Tensor, TensorFile, TreeEntry, Version
 from mstore.odb import ObjectDatabase
-from mstore.ops.walk import split_ids
+from mstore.ops.walk import check_depth, require_single, split_ids
 
-Pairs = tuple[tuple[str, bytes], ...]
+Pairs = frozenset[tuple[str, bytes]]
 Shape = tuple[str, tuple[int, ...]]
 
 
@@ -34,13 +35,19 @@ class Fault(NamedTuple):
 class Node(NamedTuple):
     """The objects that an object names, and its chunks with the size that each must have.
 
-    ``size`` is that of the files below in bytes, ``pairs`` their (tensor name, tensor id).
+    ``size`` is that of the files below in bytes, ``pairs`` their (tensor name, tensor id), each
+    once, ``tensor_count`` how many there are with repetitions. ``names`` counts the files and
+    folders below, ``height`` the folders inside one another. A tree that names another many
+    times costs no more than one that names it once.
     """
 
     children: tuple[ObjectId, ...] = ()
     chunks: tuple[tuple[ObjectId, int], ...] = ()
     size: int = 0
-    pairs: Pairs = ()
+    pairs: Pairs = frozenset()
+    tensor_count: int = 0
+    names: int = 0
+    height: int = 0
 
 
 def fault_of(error: MstoreError) -> Fault:
@@ -75,6 +82,7 @@ class Graph:
         tree = self._tree(ObjectId(version.tree))
         if tree is not None:
             self._hold_against(version_id, version, tree)
+            self._check_single(version_id, version)
         self.nodes[version_id] = Node((ObjectId(version.tree),))
         return [ObjectId(parent.id) for parent in version.parents]
 
@@ -116,12 +124,13 @@ class Graph:
             held = f"{found.entry.raw_size} bytes, not {size}"
             self.faults[chunk] = Fault("disagrees", f"chunk '{chunk}' has {held}")
 
-    def _tree(self, oid: ObjectId) -> Node | None:
+    def _tree(self, oid: ObjectId, depth: int = 0) -> Node | None:
         """The node of a tree; None unless all below it can be read."""
         if oid in self.kinds:
             return None if oid in self._partial else self.nodes.get(oid)
         self.kinds[oid] = Kind.TREE
         try:
+            check_depth(depth, oid)
             entries = self._odb.tree(oid).entries
         except MstoreError as error:
             self.faults[oid] = fault_of(error)
@@ -129,12 +138,10 @@ class Graph:
         below = []
         for entry in entries:
             child = ObjectId(entry.id)
-            below.append(self._tree(child) if entry.type == "tree" else self._file(child))
-        children = tuple(ObjectId(entry.id) for entry in entries)
+            folder = entry.type == "tree"
+            below.append(self._tree(child, depth + 1) if folder else self._file(child))
         whole = [node for node in below if node is not None]
-        size = sum(node.size for node in whole)
-        pairs = tuple(pair for node in whole for pair in node.pairs)
-        self.nodes[oid] = Node(children, (), size, pairs)
+        self.nodes[oid] = _tree_node(entries, whole)
         if len(whole) < len(below):
             self._partial.add(oid)
             return None
@@ -159,7 +166,7 @@ class Graph:
         if fault:
             self.faults[oid] = Fault("disagrees", f"file '{oid}': {fault}")
         children = tuple(ObjectId(tensor_id) for _, tensor_id in file.tensors)
-        return Node(children, (), file.size, file.tensors)
+        return Node(children, (), file.size, frozenset(file.tensors), len(file.tensors))
 
     def _tensor(self, oid: ObjectId) -> Shape | None:
         if oid in self.kinds:
@@ -178,13 +185,37 @@ class Graph:
         model_hash = bytes(hash_model(tree.pairs)) if tree.pairs else None
         facts = {
             "size": (version.size, tree.size),
-            "tensor_count": (version.tensor_count, len(tree.pairs)),
+            "tensor_count": (version.tensor_count, tree.tensor_count),
             "model_hash": (_hex(version.model_hash), _hex(model_hash)),
         }
         for name, (said, found) in facts.items():
             if said != found:
                 message = f"version '{oid}' says that its {name} is {said}, it is {found}"
                 self.faults[oid] = Fault("disagrees", message)
+        if tree.height > MAX_FOLDER_DEPTH or tree.names > MAX_NAMES:
+            message = f"version '{oid}' nests {tree.height} folders, with {tree.names} names in all"
+            self.faults[oid] = Fault("disagrees", message)
+
+    def _check_single(self, oid: ObjectId, version: Version) -> None:
+        try:
+            if version.single:
+                require_single(self._odb, version)
+        except CorruptError as error:
+            self.faults[oid] = Fault("disagrees", f"version '{oid}': {error}")
+
+
+def _tree_node(entries: Sequence[TreeEntry], below: Sequence[Node]) -> Node:
+    pairs: Pairs = frozenset().union(*(node.pairs for node in below))
+    folders = any(entry.type == "tree" for entry in entries)
+    return Node(
+        tuple(ObjectId(entry.id) for entry in entries),
+        (),
+        sum(node.size for node in below),
+        pairs,
+        sum(node.tensor_count for node in below),
+        len(entries) + sum(node.names for node in below),
+        max((node.height for node in below), default=0) + folders,
+    )
 
 
 def _hex(oid: bytes | None) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mstore.backends.checkout import Checkout, OutputFile
-from mstore.errors import NotFoundError
+from mstore.errors import CorruptError, NotFoundError
 from mstore.format.dtypes import tensor_size
 from mstore.ids import ObjectId
 from mstore.objects import OpaqueFile, TensorFile
@@ -25,7 +25,7 @@ from mstore.ops.payload import (
     tensor_pieces,
 )
 from mstore.ops.read import tensor_bytes
-from mstore.ops.walk import FoundFile, walk_entries, walk_files
+from mstore.ops.walk import FoundFile, require_single, walk_entries, walk_files
 from mstore.parts import Parts
 from mstore.revision import Resolved, resolve
 
@@ -59,6 +59,8 @@ def get(
     """
     target = resolve(parts, text)
     version = parts.odb.version(target.version)
+    if version.single:
+        require_single(parts.odb, version)
     files = [f for f in walk_files(parts.odb, version.tree) if target.path in (None, f.path)]
     if target.path is not None and not files:
         raise no_such_file(target)
@@ -92,7 +94,9 @@ def cat(parts: Parts, text: str, write: Callable[[memoryview], object]) -> None:
             write(memoryview(piece))
         else:
             require_payload(parts, target, piece.id)
-            write(memoryview(parts.odb.read(piece.id)))
+            content = memoryview(bytearray(piece.size))
+            read_all(parts.odb, place([piece], content, piece.start))
+            write(content)
 
 
 def no_such_file(target: Resolved) -> NotFoundError:
@@ -142,10 +146,16 @@ def _file_pieces(parts: Parts, found: FoundFile) -> Iterator[bytes | Piece]:
 def _write_file(
     parts: Parts, target: Resolved, found: FoundFile, output: OutputFile, report: _Report
 ) -> None:
-    if isinstance(found.file, TensorFile):
-        output.write_at(0, found.file.header)
-        report.add(len(found.file.header))
+    header = found.file.header if isinstance(found.file, TensorFile) else b""
     pieces = [piece for piece in _file_pieces(parts, found) if isinstance(piece, Piece)]
+    end = pieces[-1].start + pieces[-1].size if pieces else len(header)
+    if end != found.file.size:
+        raise CorruptError(
+            f"file '{found.path}' of '{target.label}' has {end} bytes, not {found.file.size}"
+        )
+    if header:
+        output.write_at(0, header)
+        report.add(len(header))
     for piece in pieces:
         require_payload(parts, target, piece.id)
     each_batch(pieces, _Copier(parts.odb, output), report.add)

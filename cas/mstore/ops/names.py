@@ -106,17 +106,21 @@ def rename(parts: Parts, old: str, new: str, *, author: str = "") -> Moved:
     The new name is complete before the old one ends, so a crash between leaves both.
     """
     check_ref_name(new)
-    source = parts.refs.table(HEADS, old)
-    if source.head is None:
-        raise NotFoundError(f"no model named '{old}'", hint="see what there is: mstore list")
-    target = parts.refs.find(HEADS, new)
-    if (target is not None and target.head is not None) or tag_value(parts, new) is not None:
-        raise ConflictError(f"name '{new}' is taken", hint="choose another name")
+
+    def change(table: RefTable | None) -> Change:
+        # Asked when it is written: another program may have taken the name meanwhile.
+        if (table is not None and table.head is not None) or tag_value(parts, new) is not None:
+            raise ConflictError(f"name '{new}' is taken", hint="choose another name")
+        return Change(rows, _RENAME_FROM + old, author)
+
     with Transaction(parts) as transaction:
-        rows = tuple(parts.refs.table(HEADS, old).rows.values())
+        source = parts.refs.table(HEADS, old)
+        if source.head is None:
+            raise NotFoundError(f"no model named '{old}'", hint="see what there is: mstore list")
+        rows = tuple(source.rows.values())
         keep_alive(parts, _versions(rows, "kept"), _versions(rows, "stripped"))
         transaction.publish()
-        transaction.commit(HEADS, new, lambda _: Change(rows, _RENAME_FROM + old, author))
+        transaction.commit(HEADS, new, change)
     numbers = [row.number for row in rows if row.state != "deleted"]
     _end(parts, (HEADS, old), numbers, _Said(_RENAME_TO + new, author))
     return Moved(new, "renamed", _labels(new, numbers))
@@ -150,7 +154,9 @@ def undo(parts: Parts, name: str, *, author: str = "") -> Moved:
 
     NotFoundError when bytes that the earlier state needs were already deleted by gc.
     """
-    namespace = HEADS if parts.refs.find(HEADS, name) is not None else TAGS
+    model = parts.refs.find(HEADS, name)
+    is_tag = model is None or (model.head is None and tag_value(parts, name) is not None)
+    namespace = TAGS if is_tag else HEADS
     slots = parts.refs.history(namespace, name)
     if not slots:
         raise NotFoundError(f"no name '{name}'", hint="see what there is: mstore list")
@@ -161,10 +167,19 @@ def undo(parts: Parts, name: str, *, author: str = "") -> Moved:
         return rename(parts, other.removeprefix(_RENAME_TO), name, author=author)
     with Transaction(parts) as transaction:
         rows = _rows_before(slots)
+        _refuse_other_kind(parts, namespace, name, rows)
         revive(parts, _versions(rows, "kept"), _versions(rows, "stripped"))
         transaction.publish()
         transaction.commit(namespace, name, lambda table: _undoing(table, slots[0], rows, author))
     return Moved(name, f"undone: {other}", _labels(name, [row.number for row in rows]))
+
+
+def _refuse_other_kind(parts: Parts, namespace: str, name: str, rows: Iterable[Row]) -> None:
+    """A name is a model's or a tag's, never both (SPEC §9.1)."""
+    other = parts.refs.find(HEADS if namespace == TAGS else TAGS, name)
+    if other is not None and other.head is not None and any(r.state != "deleted" for r in rows):
+        noun = "model" if namespace == TAGS else "tag"
+        raise ConflictError(f"'{name}' is a {noun} now", hint=f"rename or delete the {noun} first")
 
 
 def _versions(rows: Iterable[Row], state: str) -> list[ObjectId]:

@@ -71,7 +71,8 @@ def put(
         check_ref_name(wanted)
     with Transaction(parts) as transaction:
         before = parts.refs.find(HEADS, name)
-        if before is None and tag_value(parts, name) is not None:
+        is_new = before is None or before.head is None
+        if is_new and tag_value(parts, name) is not None:
             raise ConflictError(f"'{name}' is a tag", hint="choose another name: --name")
         parents = _parents(parts, before, description)
         keep_alive(parts, (), [ObjectId(parent.id) for parent in parents])

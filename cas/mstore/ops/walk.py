@@ -11,7 +11,7 @@ from typing import NamedTuple
 from mstore.errors import CorruptError
 from mstore.format.names import MAX_FOLDER_DEPTH, MAX_NAMES
 from mstore.ids import ID_SIZE, Kind, ObjectId
-from mstore.objects import EntryType, File, OpaqueFile, TreeEntry
+from mstore.objects import EntryType, File, OpaqueFile, TreeEntry, Version
 from mstore.odb import ObjectDatabase
 from mstore.parts import Parts
 from mstore.refs import HEADS, TAGS
@@ -56,7 +56,7 @@ def walk_entries(odb: ObjectDatabase, tree_id: bytes) -> Iterator[tuple[str, Tre
             raise CorruptError(f"tree {tree_id.hex()} holds more than {MAX_NAMES} names")
         yield prefix + entry.name, entry
         if entry.type == "tree":
-            _check_depth(len(open_trees), entry.id)
+            check_depth(len(open_trees), entry.id)
             below = iter(odb.tree(ObjectId(entry.id)).entries)
             open_trees.append((f"{prefix}{entry.name}/", below))
 
@@ -69,7 +69,15 @@ def walk_files(odb: ObjectDatabase, tree_id: bytes) -> Iterator[FoundFile]:
             yield FoundFile(path, entry.type, oid, odb.file(oid))
 
 
-def _check_depth(depth: int, tree_id: bytes) -> None:
+def require_single(odb: ObjectDatabase, version: Version) -> None:
+    """CorruptError unless a version that says it is one file has the tree of one (SPEC §6.5)."""
+    entries = odb.tree(ObjectId(version.tree)).entries
+    if len(entries) != 1 or entries[0].type == "tree":
+        raise CorruptError(f"tree {version.tree.hex()} of a single file holds something else")
+
+
+def check_depth(depth: int, tree_id: bytes) -> None:
+    """CorruptError when a tree stands inside too many others (SPEC §11)."""
     if depth > MAX_FOLDER_DEPTH:
         raise CorruptError(
             f"tree {tree_id.hex()} stands inside more than {MAX_FOLDER_DEPTH} others"
@@ -88,7 +96,7 @@ def _walk_tree(
 ) -> Iterator[tuple[Kind, ObjectId]]:
     if tree_id in seen:
         return
-    _check_depth(depth, tree_id)
+    check_depth(depth, tree_id)
     seen.add(tree_id)
     yield Kind.TREE, tree_id
     for entry in odb.tree(tree_id).entries:

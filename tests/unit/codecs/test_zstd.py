@@ -82,9 +82,21 @@ def test_a_frame_that_lies_about_its_size_is_refused() -> None:
 def test_a_window_over_8_mib_is_refused() -> None:
     """A frame whose window would take more than 8 MiB of memory is refused."""
     content = random.Random(2).randbytes(9 << 20)
-    with pytest.raises(CorruptError, match="memory"):
+    with pytest.raises(CorruptError, match="window"):
         zstd.decode(frame(content, window_log=24), len(content))
     assert zstd.decode(frame(content, window_log=23), len(content)) == content
+
+
+@pytest.mark.parametrize("descriptor", [13 << 3 | 1, 14 << 3, 20 << 3 | 7])
+def test_a_small_frame_may_not_ask_for_a_large_window(descriptor: int) -> None:
+    """The limit holds for frames too that the library decodes in one step, without a window."""
+    stored = bytearray(frame(bytes(3000) + TEXT, window_log=10))
+    assert len(zstd.decode(stored, 3000 + len(TEXT))) == 3000 + len(TEXT)
+    stored[5] = 13 << 3
+    assert zstd.decode(stored, 3000 + len(TEXT)) == bytes(3000) + TEXT
+    stored[5] = descriptor
+    with pytest.raises(CorruptError, match="window"):
+        zstd.decode(stored, 3000 + len(TEXT))
 
 
 def test_a_dictionary_is_refused() -> None:

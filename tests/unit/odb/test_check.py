@@ -7,8 +7,8 @@ import pytest
 
 from mstore.backends.base import Backend
 from mstore.backends.memory import MemoryBackend
-from mstore.errors import CorruptError, NotFoundError
-from mstore.format.pack import HEADER_SIZE
+from mstore.errors import CorruptError, NotFoundError, UnsupportedError
+from mstore.format.pack import HEADER_SIZE, encode_index, pack_name
 from mstore.ids import hash_chunk
 from mstore.odb import ObjectDatabase, check_pack, salvage
 from mstore.odb.footer import read_footer
@@ -103,6 +103,31 @@ def test_a_foreign_file_is_found(backend: Backend, content: bytes) -> None:
     assert odb.find(hash_chunk(b"abc")) is None
     assert list(odb.unreadable) == [key]
     assert odb.packs() == [key]
+
+
+def test_a_newer_pack_is_told_from_damage(
+    pack: tuple[MemoryBackend, str], rewrite: Rewrite
+) -> None:
+    """A pack with another end and a higher version in its header asks for a newer mstore."""
+    backend, key = pack
+    content = bytearray(backend.read(key))
+    content[8], content[-1] = 2, ord("2")
+    rewrite(backend, key, bytes(content))
+    assert [problem.kind for problem in check_pack(backend, key)] == ["unsupported"]
+    with pytest.raises(UnsupportedError, match="version 2 is newer"):
+        read_footer(backend, key)
+
+
+def test_a_base_that_a_codec_does_not_take_is_refused(backend: Backend, publish: Publish) -> None:
+    """A zstd entry that names a base is not believed: nobody knows what was meant."""
+    key = publish(backend, [TEXT], "text")
+    (entry,) = read_footer(backend, key).entries()
+    index = encode_index([entry._replace(base=hash_chunk(b"base"))])
+    body = backend.read(key, 0, entry.offset + entry.stored_size)
+    backend.remove(key)
+    assert backend.create(f"objects/{pack_name(index)}.pack", body + index)
+    with pytest.raises(CorruptError, match="names a base"):
+        ObjectDatabase(backend).read(entry.id)
 
 
 def test_a_swapped_pack_is_found(backend: Backend, publish: Publish) -> None:

@@ -13,7 +13,7 @@ from mstore.backends.local import LocalBackend
 from mstore.errors import ConflictError, NotFoundError
 from mstore.format.slots import Row
 from mstore.ids import ObjectId, hash_chunk
-from mstore.objects import Version
+from mstore.objects import Tree, TreeEntry, Version
 from mstore.odb import Location
 from mstore.ops.check import check
 from mstore.ops.findings import Finding, FsckReport
@@ -219,6 +219,55 @@ def test_version_that_lies_is_found(filled: Store) -> None:
     report = fsck(filled, full=False)
     assert [finding.kind for finding in report.errors] == ["disagrees"] * 3
     assert report.hurt == ("model_hash@1", "size@1", "tensor_count@1")
+
+
+def add_version(store: Store, name: str, version: Version) -> None:
+    """A model whose only version is ``version``, true or not."""
+    with Transaction(store.parts) as transaction:
+        oid = transaction.writer.add_object(version)
+        transaction.publish()
+        transaction.commit(HEADS, name, lambda _: Change((Row(1, bytes(oid), "kept"),), "put"))
+
+
+def add_nested(store: Store, levels: int, width: int) -> bytes:
+    """A tree that holds the tree below it ``width`` times, ``levels`` deep."""
+    with Transaction(store.parts) as transaction:
+        oid = transaction.writer.add_object(Tree())
+        for _ in range(levels):
+            entries = tuple(TreeEntry(f"n{at:03}", "tree", bytes(oid)) for at in range(width))
+            oid = transaction.writer.add_object(Tree(entries))
+        transaction.publish()
+    return bytes(oid)
+
+
+def test_a_single_file_that_is_none_is_found(store: Store) -> None:
+    """A version that says it is one file, but whose tree is not, is damage."""
+    add_version(store, "m", Version(tree=add_nested(store, 1, 1), size=0, time=0, single=True))
+    assert [finding.kind for finding in fsck(store, full=False).errors] == ["disagrees"]
+
+
+@pytest.mark.parametrize(("levels", "width"), [(64, 1), (5, 15)])
+def test_trees_up_to_the_limits_are_sound(store: Store, levels: int, width: int) -> None:
+    """Folders 64 deep, and some 800,000 of them, are no damage."""
+    add_version(store, "m", Version(tree=add_nested(store, levels, width), size=0, time=0))
+    assert fsck(store, full=False).clean
+
+
+@pytest.mark.parametrize(("levels", "width"), [(65, 1), (2000, 1), (12, 10), (60, 1000)])
+def test_trees_over_the_limits_are_found(store: Store, levels: int, width: int) -> None:
+    """Trees that are too deep, or unfold to too many names, cost the check nothing."""
+    add_version(store, "m", Version(tree=add_nested(store, levels, width), size=0, time=0))
+    report = fsck(store, full=False)
+    assert not report.clean
+    assert report.hurt == ("m@1",)
+
+
+def test_a_foreign_namespace_is_found(filled: Store) -> None:
+    """A folder in refs/ that is no namespace of this format is told of."""
+    folder = Path(filled.path) / "refs" / "other"
+    folder.mkdir()
+    (folder / "x").write_bytes(b"")
+    assert [finding.where for finding in fsck(filled).findings] == ["refs/other"]
 
 
 def test_leftovers_are_notes(filled: Store) -> None:

@@ -12,7 +12,7 @@ import pytest
 import mstore
 from mstore.backends.fsio import FileSystem
 from mstore.backends.local import LocalBackend
-from mstore.errors import ConflictError, CorruptError, NotFoundError
+from mstore.errors import ConflictError, CorruptError, NotFoundError, StorageError
 from mstore.format.slots import Row
 from mstore.ids import hash_chunk
 from mstore.ops.check import check
@@ -356,3 +356,11 @@ def test_full_disk_still_frees_what_it_can(store: Store) -> None:
     assert "nothing was repacked" in report.skipped
     assert (len(report.deleted), report.repacked) == (1, [])
     assert np.array_equal(mstore.open(store.path).load("one")["w"], numbers(1)["w"])
+
+
+@pytest.mark.parametrize("name", ["ff", "0x00000000000000f", "00000000000000FF", ".DS_Store"])
+def test_a_foreign_file_in_the_epochs_stops_writers(deleted: Store, name: str) -> None:
+    """What is not an epoch in all its digits is not taken for one: nobody begins."""
+    (Path(deleted.path) / "epoch" / name).write_bytes(b"")
+    with pytest.raises(StorageError, match="foreign file in 'epoch'"):
+        current_epoch(deleted.parts.backend)

@@ -71,6 +71,15 @@ def test_tag_and_model_cannot_share_a_name(lenet: Store) -> None:
         put(lenet, "prod", 1)
 
 
+def test_a_deleted_model_does_not_take_its_name_back_from_a_tag(lenet: Store) -> None:
+    """A tag may have the name of a deleted model; then no model can be put under it."""
+    put(lenet, "other", 1)
+    lenet.delete("other")
+    lenet.tag("lenet", "other")
+    with pytest.raises(ConflictError, match="is a tag"):
+        put(lenet, "other", 2)
+
+
 def test_names_that_differ_in_case_are_refused(lenet: Store) -> None:
     """A name that only differs in case from an existing one is refused."""
     with pytest.raises(ConflictError, match="LeNet"):
@@ -155,3 +164,17 @@ def test_history_beyond_a_full_slot_is_read(store: Store) -> None:
     assert value(store, "long@1") == 1
     assert value(store, "long@65") == 65
     assert len(store.log("long")) == 139
+
+
+def test_undo_never_makes_a_name_both_model_and_tag(lenet: Store) -> None:
+    """A deleted tag is not brought back while a model has its name, nor a model over a tag."""
+    put(lenet, "old", 1)
+    lenet.delete("old")
+    lenet.tag("lenet@1", "old")
+    lenet.undo("old")
+    with pytest.raises(NotFoundError):
+        lenet.resolve("old")
+    lenet.undo("old")
+    assert value(lenet, "old") == 1
+    with pytest.raises(ConflictError, match="model"):
+        lenet.tag("lenet@2", "old")

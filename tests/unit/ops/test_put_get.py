@@ -10,7 +10,12 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from mstore.errors import ConflictError, CorruptError, ExistsError, InvalidInputError, NotFoundError
+from mstore.format.objects import encode_object
+from mstore.format.safetensors import build_header
+from mstore.ids import hash_chunk
+from mstore.objects import OpaqueFile, TensorFile, Tree, TreeEntry, Version
 from mstore.ops.sources import FileSource
+from mstore.parts import Transaction
 from mstore.store import Store
 
 Weights = dict[str, np.ndarray]
@@ -237,3 +242,61 @@ def test_same_large_opaque_file_with_an_insertion_shares_most(store: Store, tmp_
     assert store.put(tmp_path / "b.pt", "x").new_bytes < 1 << 20
     store.get("x", tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == (tmp_path / "b.pt").read_bytes()
+
+
+def add_version(store: Store, *entries: TreeEntry, single: bool = False) -> str:
+    """A version with a tree of our own making; gives its id in hex."""
+    with Transaction(store.parts) as transaction:
+        tree = transaction.writer.add_object(Tree(entries))
+        version = Version(tree=bytes(tree), size=0, time=0, single=single)
+        oid = transaction.writer.add_object(version)
+        transaction.publish()
+    return str(oid)
+
+
+def add_file(store: Store, file: OpaqueFile | TensorFile, *chunks: bytes) -> bytes:
+    """A file object of our own making, and chunks."""
+    with Transaction(store.parts) as transaction:
+        for chunk in chunks:
+            transaction.writer.add_chunk(hash_chunk(chunk), chunk)
+        oid = transaction.writer.add_object(file)
+        transaction.publish()
+    return bytes(oid)
+
+
+def test_get_refuses_a_single_file_that_is_none(store: Store, tmp_path: Path) -> None:
+    """A version that says it is one file must have the tree of one; nothing is written."""
+    empty = add_file(store, OpaqueFile(0))
+    two = TreeEntry("a", "file", empty), TreeEntry("b", "file", empty)
+    for entries in ((), two):
+        with pytest.raises(CorruptError, match="single file"):
+            store.get(add_version(store, *entries, single=True), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_get_refuses_a_file_that_is_not_as_long_as_it_says(store: Store, tmp_path: Path) -> None:
+    """What is written is what the file's size said."""
+    header = build_header([("x", "U8", (3,))])
+    lie = TensorFile("safetensors", len(header) + 3, header)
+    version = add_version(store, TreeEntry("a", "file", add_file(store, lie)))
+    with pytest.raises(CorruptError, match=f"has {len(header)} bytes, not {len(header) + 3}"):
+        store.get(version, tmp_path / "out")
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_get_refuses_a_chunk_of_another_size(store: Store, tmp_path: Path, size: int) -> None:
+    """A chunk has as many bytes as the file says."""
+    lie = OpaqueFile(size, (size,), bytes(hash_chunk(b"abc")))
+    version = add_version(store, TreeEntry("a", "file", add_file(store, lie, b"abc")))
+    with pytest.raises(CorruptError, match="chunk of 3 bytes, not a chunk of"):
+        store.get(version, tmp_path / "out")
+
+
+def test_get_refuses_an_object_of_another_kind_as_a_chunk(store: Store, tmp_path: Path) -> None:
+    """The payload of a file object is not the bytes of a file."""
+    inner = add_file(store, OpaqueFile(0))
+    _, payload = encode_object(OpaqueFile(0))
+    lie = OpaqueFile(len(payload), (len(payload),), inner)
+    version = add_version(store, TreeEntry("a", "file", add_file(store, lie)))
+    with pytest.raises(CorruptError, match="is a file of"):
+        store.get(version, tmp_path / "out")
