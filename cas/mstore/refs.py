@@ -148,6 +148,9 @@ class RefStore:
             if before is None:
                 self._refuse_twin(namespace, name)
             slot, content = self._next_slot(f"{namespace}/{name}", before, change(before))
+            if before is not None:
+                # Its writer may not have come to that: a slot must never outlive the one before.
+                self._backend.sync(f"refs/{namespace}/{quote_name(name)}")
             try:
                 lease.commit(slot_key(namespace, name, slot.generation), content)
             except ExistsError:

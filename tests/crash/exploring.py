@@ -12,9 +12,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mstore.testing.crash import CrashState, crash_states, materialise, read_folder
-from mstore.testing.disk import FolderState
-from mstore.testing.filesystems import Operation, RecordingFileSystem
 from tests.crash.commands import (
     COMMANDS,
     Observed,
@@ -24,6 +21,10 @@ from tests.crash.commands import (
     make_world,
     run_command,
 )
+
+from mstore.testing.crash import CrashState, crash_states, materialise, read_folder
+from mstore.testing.disk import FolderState
+from mstore.testing.filesystems import Operation, RecordingFileSystem
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - folders are made in it by mkdtemp
 
@@ -133,9 +134,7 @@ class Explorer:
         shutil.rmtree(folder)
 
 
-def _during_last(
-    start: FolderState, done: _Done, together: Sequence[str]
-) -> Iterator[CrashState]:
+def _during_last(start: FolderState, done: _Done, together: Sequence[str]) -> Iterator[CrashState]:
     states = crash_states(start, done.operations, together=together, cap=256)
     earlier = len(done.names) - 1
     return (state for state in states if len(state.marks) >= earlier)

@@ -35,13 +35,13 @@ def _check(result: int, what: str) -> None:
 
 
 def mount(source: str, target: Path, kind: str, options: str = "", flags: int = 0) -> None:
-    """mount(2)."""
+    """Mount; OSError."""
     words = (os.fsencode(source), os.fsencode(target), kind.encode())
     _check(_libc.mount(*words, flags, options.encode()), str(target))
 
 
 def unmount(target: Path) -> None:
-    """umount(2), after what this program still holds open was let go."""
+    """Unmount, after what this program still holds open was let go."""
     for _ in range(20):
         if _libc.umount2(os.fsencode(target), 0) == 0:
             return

@@ -17,9 +17,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mstore.backends.fsio import FileSystem
-from mstore.errors import MstoreError
-from mstore.testing.filesystems import CHANGES, InterceptingFileSystem
 from tests.crash.commands import (
     COMMANDS,
     Oracle,
@@ -30,6 +27,10 @@ from tests.crash.commands import (
 )
 from tests.crash.exploring import scratch_folder
 from tests.crash.mounts import KEEP_NAMES, LOSE_ALL, PowerlessDisk
+
+from mstore.backends.fsio import FileSystem
+from mstore.errors import MstoreError
+from mstore.testing.filesystems import CHANGES, InterceptingFileSystem
 
 LATER_EVERY = 8
 """Of how many stores one is also written to, collected and loaded from."""
@@ -86,10 +87,15 @@ class Rehearsed:
 
 @dataclass
 class CutReport:
-    """What was found. ``acknowledged`` counts cuts right after a command had returned."""
+    """What was found.
+
+    ``acknowledged`` counts the commands that had returned before the power went, ``at_once`` the
+    cuts right after one had.
+    """
 
     cuts: int = 0
     acknowledged: int = 0
+    at_once: int = 0
     keep_names: int = 0
     lose_all: int = 0
     commands: dict[str, int] = field(default_factory=dict)
@@ -174,7 +180,8 @@ class Cutter:
     def _count(self, plan: Plan, *, acknowledged: bool) -> None:
         report = self.report
         report.cuts += 1
-        report.acknowledged += acknowledged
+        report.acknowledged += len(plan.before) + acknowledged
+        report.at_once += acknowledged
         report.keep_names += plan.flag == KEEP_NAMES
         report.lose_all += plan.flag == LOSE_ALL
         report.commands[plan.name] = report.commands.get(plan.name, 0) + 1

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.crash.commands import COMMANDS, init_at, numbers, open_at
+from tests.crash.exploring import Bounds, Explorer, scratch_folder
 
 from mstore.testing.crash import crash_states, materialise
 from mstore.testing.disk import FolderState
 from mstore.testing.filesystems import RecordingFileSystem
-from tests.crash.commands import COMMANDS, init_at, numbers, open_at
-from tests.crash.exploring import Bounds, Explorer, scratch_folder
 
 LEAST_STATES = {1: 200, 2: 5_000, 3: 100_000}
 """How many states all sequences of a length have together, at the least."""

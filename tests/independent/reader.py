@@ -160,8 +160,8 @@ def entry(name: bytes, what: str, pack: mmap.mmap, row: tuple[Any, ...]) -> byte
     need(kind == KINDS[what] and codec < 2 and raw <= (OBJECT if 0 < kind < 5 else CHUNK), NEWER)
     payload = pack[offset : offset + stored]
     if codec == 1:
-        info = zstd.get_frame_info(payload)
-        need(info.decompressed_size == raw and not info.dictionary_id, "zstd: a wrong frame")
+        frame = zstd.get_frame_info(payload)
+        need(frame.decompressed_size == raw and not frame.dictionary_id, "zstd: a wrong frame")
         need(digest("chunk", payload)[:8] == check, "zstd: not the bytes that the index checks")
         decoder = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: 23})
         payload = decoder.decompress(payload, raw + 1)
