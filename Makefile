@@ -9,7 +9,7 @@ DEMO := .venv-demo
 PIP := -m pip install --quiet --disable-pip-version-check
 SOURCES := $(shell find cas cli -name '*.py')
 
-.PHONY: demo test check bench docs fuzz clean
+.PHONY: crash demo test check bench docs fuzz clean
 
 demo: $(DEMO)/.installed
 	@$(DEMO)/bin/python examples/demo.py
@@ -40,6 +40,13 @@ bench:
 fuzz: $(VENV)/.test $(VENV)/.fuzz
 	set -e; for target in $(notdir $(wildcard fuzz/corpus/*)); do \
 		$(VENV)/bin/python fuzz/run.py $$target -max_total_time=$(FUZZ_SECONDS); done
+
+# Every crash state of three commands, every failing call, every flipped bit, 20,000 power cuts
+# (these as root): an hour and more.
+crash: $(VENV)/.test
+	MSTORE_CRASH_DEPTH=3 MSTORE_THOROUGH=1 MSTORE_SECONDS=300 \
+		$(VENV)/bin/python -m pytest -q -n 2 tests/crash tests/faults tests/planted
+	$(VENV)/bin/python -m tests.crash.powercut --cuts 20000
 
 clean:
 	rm -rf $(VENV) $(DEMO) build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
