@@ -155,7 +155,7 @@ class Store:
         """Give a model another name; its version numbers stay."""
         return names.rename(self.parts, old, new, author=author)
 
-    def delete(self, name: str, *, dry_run: bool = False, author: str = "") -> names.Moved:
+    def delete(self, name: str, *, dry_run: bool = False, author: str = "") -> names.Deleted:
         """Delete a tag, a version (``lenet@3``) or a model; bytes stay until ``gc``."""
         return names.delete(self.parts, name, dry_run=dry_run, author=author)
 

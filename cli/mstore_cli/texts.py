@@ -6,16 +6,26 @@ from typing import TYPE_CHECKING
 from mstore_cli import render
 
 if TYPE_CHECKING:
-    from mstore.ops.names import Moved
+    from mstore.ops.names import Deleted, Moved
     from mstore.ops.transfer import TransferReport
 
 
 def moved(result: "Moved") -> Iterator[render.Part]:
     """Say what a change of a name did, and to which versions."""
-    would = "would have " if result.dry_run else ""
     version = f" {result.version}" if result.version else ""
     labels = f": {', '.join(result.labels)}" if result.labels else ""
-    yield f"{would}{result.action} {result.name}{version}{labels}"
+    yield f"{result.action} {result.name}{version}{labels}"
+
+
+def deleted(result: "Deleted") -> Iterator[render.Part]:
+    """Say what was or would be deleted, and what gc could free then."""
+    if not result.dry_run:
+        yield from moved(result)
+        return
+    labels = f": {', '.join(result.labels)}" if result.labels else ""
+    yield f"would delete {result.name}{labels}"
+    if result.freed_bytes is not None:
+        yield f"gc could then free {render.size(result.freed_bytes)}"
 
 
 def transfer_fields(report: "TransferReport") -> dict[str, object]:

@@ -171,7 +171,9 @@ def test_tags_are_made_moved_listed_and_deleted(stocked: Any) -> None:
 
 def test_names_move_and_history_stays(stocked: Any) -> None:
     """Rename, delete, undo and revert say which versions they touched."""
-    assert stocked.lines("delete", "lenet@2", "--dry-run") == ["would have deleted lenet: lenet@2"]
+    would, freed = stocked.lines("delete", "lenet@2", "--dry-run")
+    assert would == "would delete lenet: lenet@2"
+    assert freed.startswith("gc could then free ")
     assert stocked.lines("delete", "lenet@2") == ["deleted lenet: lenet@2"]
     assert stocked.lines("undo", "lenet") == ["undone: delete lenet: lenet@2"]
     assert stocked.lines("revert", "lenet@1")[0].endswith(": lenet@4")

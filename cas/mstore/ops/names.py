@@ -14,6 +14,7 @@ from mstore.format.slots import Row, Slot, check_ref_name
 from mstore.ids import ObjectId
 from mstore.objects import Parent
 from mstore.ops.revive import keep_alive, revive
+from mstore.ops.walk import reachable, stored_bytes
 from mstore.parts import Parts, Transaction
 from mstore.refs import HEADS, TAG_ROW, TAGS, Change, RefTable
 from mstore.revision import Resolved, resolve
@@ -31,6 +32,13 @@ class Moved:
     labels: tuple[str, ...]
     version: ObjectId | None = None
     dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted(Moved):
+    """What a deletion did; a dry run says in ``freed_bytes`` what gc could give back then."""
+
+    freed_bytes: int | None = None
 
 
 class _Said(NamedTuple):
@@ -70,24 +78,27 @@ def tags(parts: Parts) -> dict[str, ObjectId]:
     return {name: ObjectId(head.version) for name, head in heads.items() if head}
 
 
-def delete_tag(parts: Parts, tag: str, *, author: str = "") -> Moved:
+def delete_tag(parts: Parts, tag: str, *, dry_run: bool = False, author: str = "") -> Moved:
     """Take a tag away; the version it meant keeps its other names."""
     version = tag_value(parts, tag)
     if version is None:
         raise NotFoundError(f"no tag '{tag}'", hint="see them: mstore tag")
-    _end(parts, (TAGS, tag), [TAG_ROW], _Said("delete", author))
-    return Moved(tag, "deleted", (), version)
+    if not dry_run:
+        _end(parts, (TAGS, tag), [TAG_ROW], _Said("delete", author))
+    return Moved(tag, "deleted", (), version, dry_run)
 
 
-def delete(parts: Parts, text: str, *, dry_run: bool = False, author: str = "") -> Moved:
+def delete(parts: Parts, text: str, *, dry_run: bool = False, author: str = "") -> Deleted:
     """Delete a tag, one version (``lenet@3``) or a whole model (``lenet``).
 
-    ConflictError when a tag still means one of the versions. The bytes stay until ``gc``.
+    ConflictError when a tag still means one of the versions. The bytes stay until ``gc``. A dry
+    run walks the store's descriptions twice.
     """
     table = parts.refs.find(HEADS, text)
     if table is None or table.head is None:
         if tag_value(parts, text) is not None:
-            return Moved(text, "deleted", ()) if dry_run else delete_tag(parts, text, author=author)
+            tag = delete_tag(parts, text, dry_run=dry_run, author=author)
+            return Deleted(text, tag.action, (), tag.version, dry_run)
         target = resolve(parts, text)
         name, numbers = _numbered(target)
     else:
@@ -95,9 +106,12 @@ def delete(parts: Parts, text: str, *, dry_run: bool = False, author: str = "") 
         numbers = [row.number for row in table.rows.values() if row.state != "deleted"]
     table = parts.refs.table(HEADS, name)
     _refuse_tagged(parts, table, numbers)
-    if not dry_run:
-        _end(parts, (HEADS, name), numbers, _Said("delete", author))
-    return Moved(name, "deleted", _labels(name, numbers), dry_run=dry_run)
+    labels = _labels(name, numbers)
+    if dry_run:
+        going = reachable(parts) - reachable(parts, {name: numbers})
+        return Deleted(name, "deleted", labels, None, dry_run, stored_bytes(parts.odb, going))
+    _end(parts, (HEADS, name), numbers, _Said("delete", author))
+    return Deleted(name, "deleted", labels)
 
 
 def rename(parts: Parts, old: str, new: str, *, author: str = "") -> Moved:

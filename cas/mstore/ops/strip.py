@@ -24,7 +24,7 @@ from mstore.ops.copying import (
 from mstore.ops.offers import all_offers
 from mstore.ops.places import place_path, stripped_error
 from mstore.ops.transfer import new_store_from
-from mstore.ops.walk import reachable, roots
+from mstore.ops.walk import reachable, roots, stored_bytes
 from mstore.parts import Parts, Transaction
 from mstore.refs import HEADS, Change, RefTable
 from mstore.revision import resolve
@@ -76,12 +76,6 @@ def strip(
     return report
 
 
-def stored_bytes(parts: Parts, oids: Iterable[ObjectId]) -> int:
-    """What objects take in packs, headers and indexes of packs aside."""
-    locations = (parts.odb.find(oid) for oid in oids)
-    return sum(location.entry.stored_size for location in locations if location is not None)
-
-
 def _kept_versions(parts: Parts, keep: Sequence[str]) -> set[ObjectId]:
     if not keep:
         raise InvalidInputError("nothing to keep", hint="name what stays: --keep REV")
@@ -120,8 +114,8 @@ def _predict(
     return StripReport(
         kept=tuple(label for label, row in labels if row.state == "kept"),
         stripped=tuple(label for label, row in labels if row.state == "stripped"),
-        bytes_before=stored_bytes(parts, reachable(parts)),
-        bytes_after=stored_bytes(parts, needed_objects(parts, needs)),
+        bytes_before=stored_bytes(parts.odb, reachable(parts)),
+        bytes_after=stored_bytes(parts.odb, needed_objects(parts, needs)),
         place=place,
         dry_run=dry_run,
     )

@@ -5,7 +5,7 @@ Versions that are stripped, or only ancestors of a root, keep their description:
 but the chunks.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from mstore.errors import CorruptError
@@ -144,10 +144,15 @@ def closure(parts: Parts, versions: Iterable[ObjectId], *, payload: bool) -> set
     return seen if payload else seen - chunks
 
 
-def roots(parts: Parts) -> Roots:
-    """Which versions the names of the store hold. CorruptError when a name cannot be read."""
-    tables = (*parts.refs.tables(HEADS).values(), *parts.refs.tables(TAGS).values())
-    rows = [row for table in tables for row in table.rows.values()]
+def roots(parts: Parts, without: Mapping[str, Collection[int]] | None = None) -> Roots:
+    """Which versions the names of the store hold. CorruptError when a name cannot be read.
+
+    ``without`` asks what they would hold if some numbers of some models were deleted.
+    """
+    gone = without or {}
+    rows = [row for table in parts.refs.tables(TAGS).values() for row in table.rows.values()]
+    for name, table in parts.refs.tables(HEADS).items():
+        rows += [row for row in table.rows.values() if row.number not in gone.get(name, ())]
     kept = {ObjectId(row.version) for row in rows if row.state == "kept"}
     described = {ObjectId(row.version) for row in rows if row.state == "stripped"}
     described |= set(ancestors(parts, kept | described))
@@ -167,8 +172,14 @@ def ancestors(parts: Parts, versions: Iterable[ObjectId]) -> Iterator[ObjectId]:
                 yield oid
 
 
-def reachable(parts: Parts) -> set[ObjectId]:
-    """Every object that the names of the store need."""
-    found = roots(parts)
+def reachable(parts: Parts, without: Mapping[str, Collection[int]] | None = None) -> set[ObjectId]:
+    """Every object that the names of the store need; ``without`` as in ``roots``."""
+    found = roots(parts, without)
     described = closure(parts, found.described, payload=False)
     return described | closure(parts, found.kept, payload=True)
+
+
+def stored_bytes(odb: ObjectDatabase, oids: Iterable[ObjectId]) -> int:
+    """What objects take in packs, headers and indexes of packs aside."""
+    locations = (odb.find(oid) for oid in oids)
+    return sum(location.entry.stored_size for location in locations if location is not None)

@@ -178,3 +178,13 @@ def test_undo_never_makes_a_name_both_model_and_tag(lenet: Store) -> None:
     assert value(lenet, "old") == 1
     with pytest.raises(ConflictError, match="model"):
         lenet.tag("lenet@2", "old")
+
+
+def test_dry_run_of_delete_foretells_what_gc_frees(store: Store) -> None:
+    """What a dry run says is, to the byte, what gc reports as freed afterwards."""
+    for number in (1, 2):
+        store.put({"w": np.random.default_rng(number).random(50_000)}, "m", parents=[])
+    would = store.delete("m@1", dry_run=True)
+    store.delete("m@1")
+    freed = store.gc(dry_run=True).plan.freed
+    assert would.freed_bytes == sum(each.stored_bytes for each in freed) > 400_000

@@ -13,8 +13,8 @@ from mstore.ops.check import check
 from mstore.ops.copying import Needs, needed_objects
 from mstore.ops.gc import run_gc
 from mstore.ops.identify import identify
-from mstore.ops.strip import stored_bytes, strip
-from mstore.ops.walk import reachable, roots
+from mstore.ops.strip import strip
+from mstore.ops.walk import reachable, roots, stored_bytes
 from mstore.refs import HEADS, TAGS
 from mstore.store import Store
 
@@ -91,8 +91,8 @@ def test_size_is_predicted(source: Store, tmp_path: Path) -> None:
     assert not (tmp_path / "slim").exists()
     strip(source.parts, ["lenet@2"], to=tmp_path / "slim")
     slim = mstore.open(tmp_path / "slim")
-    assert plan.bytes_after == stored_bytes(slim.parts, reachable(slim.parts))
-    assert plan.bytes_before == stored_bytes(source.parts, reachable(source.parts))
+    assert plan.bytes_after == stored_bytes(slim.parts.odb, reachable(slim.parts))
+    assert plan.bytes_before == stored_bytes(source.parts.odb, reachable(source.parts))
     assert plan.bytes_after < plan.bytes_before / 2
     assert (plan.kept, plan.stripped) == (("lenet@2",), ("lenet@1", "lenet@3", "other@1"))
 
@@ -103,7 +103,7 @@ def test_strip_in_place_marks_rows(source: Store) -> None:
     assert states(source, HEADS, "lenet") == ["stripped", "kept", "stripped"]
     assert (states(source, HEADS, "other"), states(source, TAGS, "prod")) == (["stripped"],) * 2
     assert roots(source.parts).kept == {source.resolve("lenet@2").version}
-    assert stored_bytes(source.parts, reachable(source.parts)) == report.bytes_after
+    assert stored_bytes(source.parts.odb, reachable(source.parts)) == report.bytes_after
 
 
 def test_gc_frees_what_was_stripped(source: Store, tmp_path: Path) -> None:
