@@ -22,6 +22,13 @@ WRITEBACK_STEP = 32 << 20
 Measured on ext4, 1 GiB in 4 MiB writes: 0.43 s without, 0.28 s with; 8, 32 and 64 MiB alike.
 """
 
+WRITE_STEP = 512 << 10
+"""Bytes of one write: Linux gives a larger one pages so large that it has to look for them.
+
+Measured on ext4 and Linux 6.18, 1 GiB and its fsync: 0.9 s in writes of 4 MiB, 0.42 s in writes
+of 64 KiB to 1 MiB.
+"""
+
 CANNOT_LINK = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}
 """What ``link`` fails with where there are no hard links, or no further one."""
 
@@ -37,14 +44,14 @@ def write_all(fs: FileSystem, fd: int, content: Buffer) -> None:
     """Append all of ``content``."""
     rest = memoryview(content).cast("B")
     while rest:
-        rest = rest[_progress(again(fs.write, fd, rest)) :]
+        rest = rest[_progress(again(fs.write, fd, rest[:WRITE_STEP])) :]
 
 
 def write_all_at(fs: FileSystem, fd: int, content: Buffer, offset: int) -> None:
     """Write all of ``content`` from ``offset``."""
     rest = memoryview(content).cast("B")
     while rest:
-        written = _progress(again(fs.pwrite, fd, rest, offset))
+        written = _progress(again(fs.pwrite, fd, rest[:WRITE_STEP], offset))
         rest = rest[written:]
         offset += written
 
