@@ -42,6 +42,7 @@ class Meeting:
         self._outer, self._inner = COMMANDS[outer], COMMANDS[inner]
         self.states = 0
         self._before = observe(open_at(self._template / "store"))
+        self._alone = self._run_alone()
 
     def count(self) -> int:
         """How many calls of the first command change the disk."""
@@ -50,6 +51,14 @@ class Meeting:
         run_command(self._outer, world, counting)
         shutil.rmtree(world)
         return counting.done
+
+    def _run_alone(self) -> set[str]:
+        """The versions that are kept after the second command only."""
+        world = copy_world(self._template, self._scratch / "alone")
+        run_command(self._inner, world)
+        kept = kept_versions(observe(open_at(world / "store")))
+        shutil.rmtree(world)
+        return kept
 
     def problems(self, at: int) -> Iterator[str]:
         """What a crash may break when they meet before the call ``at``."""
@@ -75,12 +84,10 @@ class Meeting:
 
     def _crash(self, recording: RecordingFileSystem, observed: list[Observed]) -> Iterator[str]:
         end = observed[-1]
-        before, begin, *_, met, last = map(kept_versions, (self._before, *observed))
+        before, begin, met, last = map(kept_versions, (self._before, *observed))
         # What the first had linked when they met was not acknowledged: it may be lost.
-        must = {
-            (): before & begin & met & last,
-            (INNER,): (before | met - begin) & met & last,
-        }
+        alone = self._alone & met & last
+        must = {(): alone & before & begin, (INNER,): alone}
         states = crash_states(self._start, recording.operations, together=LEASES_TOGETHER, cap=256)
         for state in states:
             self.states += 1
