@@ -8,9 +8,9 @@ import pytest
 
 from mstore.errors import InvalidInputError, NotFoundError
 from mstore.ids import ObjectId
-from mstore.ops.strip import stored_bytes, strip
+from mstore.ops.strip import strip
 from mstore.ops.usage import Usage, du, why
-from mstore.ops.walk import closure, reachable
+from mstore.ops.walk import closure, reachable, stored_bytes
 from mstore.store import Store
 
 Writer = Callable[..., Path]
@@ -37,7 +37,7 @@ def test_all_bytes_are_exclusive_or_shared(used: Store) -> None:
     """Exclusive and shared bytes of a version are what its objects take."""
     row = usage(used, "lenet@1")
     objects = closure(used.parts, [row.version], payload=True)
-    assert row.exclusive_bytes + row.shared_bytes == stored_bytes(used.parts, objects)
+    assert row.exclusive_bytes + row.shared_bytes == stored_bytes(used.parts.odb, objects)
 
 
 def test_own_tensor_is_exclusive(used: Store) -> None:
@@ -61,7 +61,7 @@ def test_freed_is_what_becomes_unreachable(used: Store, label: str) -> None:
     before = reachable(used.parts)
     used.delete("prod")
     used.delete(label)
-    assert stored_bytes(used.parts, before - reachable(used.parts)) == expected
+    assert stored_bytes(used.parts.odb, before - reachable(used.parts)) == expected
 
 
 def test_a_chain_of_ancestors_is_freed_with_its_only_descendant(used: Store) -> None:
@@ -71,7 +71,7 @@ def test_a_chain_of_ancestors_is_freed_with_its_only_descendant(used: Store) -> 
     row = usage(used, "lenet@2")
     before = reachable(used.parts)
     used.delete("lenet@2")
-    assert stored_bytes(used.parts, before - reachable(used.parts)) == row.freed_bytes
+    assert stored_bytes(used.parts.odb, before - reachable(used.parts)) == row.freed_bytes
     assert row.freed_bytes > row.exclusive_bytes
 
 
