@@ -14,7 +14,7 @@ import safetensors
 from blake3 import blake3
 
 from mstore.backends.memory import MemoryBackend
-from mstore.codecs import ZSTD, codec
+from mstore.codecs import DELTA_PCO, PCO, PLANES, SPARSE, SPLIT_FLOAT, ZSTD, decode
 from mstore.errors import CorruptError, InvalidInputError, NotFoundError, UnsupportedError
 from mstore.format import bundle, config, names, objects, pack, slots
 from mstore.format import safetensors as headers
@@ -157,7 +157,41 @@ def fuzz_zstd(content: bytes) -> None:
     """A zstd entry; the first three bytes are the size that it must have."""
     raw_size = int.from_bytes(content[:3], "little")
     with contextlib.suppress(*REFUSED):
-        assert len(codec(ZSTD).decode(content[3:], raw_size)) == raw_size
+        assert len(decode(ZSTD, content[3:], raw_size)) == raw_size
+
+
+def fuzz_split_float(content: bytes) -> None:
+    """A split-float entry; the first two bytes are the size that it must have."""
+    _fuzz_codec(SPLIT_FLOAT, content, None)
+
+
+def fuzz_pco(content: bytes) -> None:
+    """A pco entry, behind its size."""
+    _fuzz_codec(PCO, content, None)
+
+
+def fuzz_delta_pco(content: bytes) -> None:
+    """A delta-pco entry, behind its size, the size of a base and that base."""
+    stop = 4 + int.from_bytes(content[2:4], "little")
+    _fuzz_codec(DELTA_PCO, content[:2] + content[stop:], content[4:stop])
+
+
+def fuzz_sparse(content: bytes) -> None:
+    """A sparse entry, behind its size, the size of a base and that base."""
+    stop = 4 + int.from_bytes(content[2:4], "little")
+    _fuzz_codec(SPARSE, content[:2] + content[stop:], content[4:stop])
+
+
+def fuzz_planes(content: bytes) -> None:
+    """A planes entry, behind its size, the size of a low chunk and that chunk."""
+    stop = 4 + int.from_bytes(content[2:4], "little")
+    _fuzz_codec(PLANES, content[:2] + content[stop:], content[4:stop])
+
+
+def _fuzz_codec(code: int, content: bytes, base: bytes | None) -> None:
+    raw_size = int.from_bytes(content[:2], "little")
+    with contextlib.suppress(*REFUSED):
+        assert len(decode(code, content[2:], raw_size, base)) == raw_size
 
 
 def fuzz_bundle(content: bytes) -> None:
@@ -203,6 +237,11 @@ TARGETS: dict[str, Target] = {
     "ref_name": fuzz_ref_name,
     "file_name": fuzz_file_name,
     "zstd": fuzz_zstd,
+    "split_float": fuzz_split_float,
+    "pco": fuzz_pco,
+    "delta_pco": fuzz_delta_pco,
+    "sparse": fuzz_sparse,
+    "planes": fuzz_planes,
     "bundle": fuzz_bundle,
     "manifest": fuzz_manifest,
     "revision": fuzz_revision,

@@ -10,9 +10,21 @@ import pytest
 
 from mstore import codecs, objects
 from mstore.backends.base import FOLDERS
+from mstore.codecs import (
+    _elements,
+    _frames,
+    _groups,
+    _pcodec,
+    delta_pco,
+    pco,
+    planes,
+    sparse,
+    split_float,
+)
 from mstore.format import bounds, bundle, config, dtypes, names, pack, safetensors, slots
 from mstore.format import objects as encodings
 from mstore.ids import CONTEXTS, ID_SIZE, MODEL_CONTEXT, Kind
+from mstore.odb import MAX_CHAIN
 
 SPEC = (Path(__file__).parent.parent.parent / "SPEC.md").read_text(encoding="utf-8")
 SIZES = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q"}
@@ -199,8 +211,44 @@ def test_magics() -> None:
 def test_codecs() -> None:
     """Codecs have the codes and names of §8, and no others are built in."""
     listed = {int(row["code"]): row["name"] for row in tables("8")[0]}
-    assert {code: module.NAME for code, module in codecs._CODECS.items()} == listed
+    assert {code: codecs.codec(code).NAME for code in codecs.BUILT_IN} == listed
     assert all(code == codecs.codec(code).CODE for code in listed)
+    assert list(listed.values()) == codecs.names()[: len(listed)]
+
+
+def test_codecs_with_a_base() -> None:
+    """The codecs that take a base are those of which §8 says so."""
+    listed = {int(row["code"]): row["base"] == "yes" for row in tables("8")[0]}
+    assert {code: codecs.codec(code).TAKES_BASE for code in codecs.BUILT_IN} == listed
+
+
+@pytest.mark.parametrize(
+    ("number", "layout"),
+    [
+        ("8.2", split_float._HEADER),
+        ("8.3", _pcodec._HEADER),
+        ("8.4", pco._HEADER),
+        ("8.5", delta_pco._HEADER),
+        ("8.6", sparse._HEADER),
+        ("8.7", planes._HEADER),
+    ],
+)
+def test_headers_of_codecs(number: str, layout: struct.Struct) -> None:
+    """The numbers that an entry begins with have the sizes and offsets of §8, without a hole."""
+    rows = [row for row in tables(number)[0] if row["size"].isdigit()]
+    kinds = {"1": "B", "2": "H", "4": "I"}
+    assert layout.format == "<" + "".join(kinds[row["size"]] for row in rows)
+    assert [int(row["offset"]) for row in rows] == [
+        struct.calcsize("<" + "".join(kinds[row["size"]] for row in rows[:at]))
+        for at in range(len(rows))
+    ]
+
+
+def test_the_codes_of_other_packages() -> None:
+    """§8 reserves the codes that other packages may have, and those of this one up to them."""
+    codes = codecs.PLUGIN_CODES
+    assert f"Codes {codes[0]} to {codes[-1]} are for codecs of other packages" in section("8")
+    assert f"Codes {max(codecs.BUILT_IN) + 1} to {codes[0] - 1} are reserved" in section("8")
 
 
 def test_namespaces() -> None:
@@ -236,10 +284,14 @@ LIMITS = {
     "number of a row": slots.MAX_NUMBER,
     "generation": slots.MAX_GENERATION,
     "rows of a pack index": pack.MAX_ROWS,
+    "bases below a chunk": MAX_CHAIN,
     "pack, as written": pack.PACK_CAP,
     "config": config.MAX_CONFIG,
     "manifest of a bundle": bundle.MAX_MANIFEST,
-    "window of a zstd frame": 1 << codecs.zstd.WINDOW_LOG,
+    "window of a zstd frame": 1 << _frames.WINDOW_LOG,
+    "payload of codecs 2 to 6": _elements.MAX_RAW,
+    "groups of a delta-pco entry": _groups.MAX_GROUPS,
+    "elements to one changed element, sparse": sparse.MAX_STORED,
 }
 
 

@@ -1,0 +1,159 @@
+"""Floats as byte planes: those whose bytes repeat are coded, the others stay (SPEC §8.2).
+
+Of a float's bits only the exponent's are far from random. They are made a plane of bytes of
+their own, and zstd's Huffman coder takes that plane alone. Elements are cut in tiles that fit a
+core's cache; NumPy and zstd release the GIL, so chunks are coded on several threads.
+"""
+
+import struct
+import sys
+from itertools import accumulate
+
+import numpy as np
+
+from mstore.codecs import BYTES, Layout
+from mstore.codecs._elements import (
+    Bytes,
+    Elements,
+    check_size,
+    check_width,
+    elements,
+    read_header,
+    read_tail,
+    usable,
+)
+from mstore.codecs._frames import read_frame
+from mstore.errors import CorruptError
+from mstore.ids import Buffer
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+NAME = "split-float"
+CODE = 2
+TAKES_BASE = False
+
+MAX_GAIN = 0.97
+"""Stored over raw of one plane: above it the saving does not pay for decoding it."""
+TILE = 1 << 19
+"""Bytes of the elements taken at a time: with what is made of them they fit a core's cache."""
+
+_HEADER = struct.Struct("<I")
+_SIZE = struct.Struct("<I")
+_PARAMETER = zstd.CompressionParameter
+# All that is left of zstd with these is its Huffman coder: it looks for no matches worth naming.
+_HUFFMAN: dict[int, int] = {
+    _PARAMETER.window_log: 17,
+    _PARAMETER.hash_log: 6,
+    _PARAMETER.chain_log: 6,
+    _PARAMETER.search_log: 1,
+    _PARAMETER.min_match: 7,
+    _PARAMETER.target_length: 0,
+    _PARAMETER.strategy: zstd.Strategy.fast,
+}
+_PIECE = 1 << 12
+_PIECES = 4
+_SIGN, _BOTH = 0x80, 0x807F
+_TOP = 2  # the bytes that have the sign and the exponent
+
+
+def encode(raw: Buffer, layout: Layout = BYTES, base: Buffer | None = None) -> bytes | None:
+    """The byte planes of ``raw``, each as small as it gets, or None where none shrinks."""
+    del base
+    if not usable(raw, layout):
+        return None
+    numbers, tail = elements(raw, layout.width)
+    planes = np.empty((layout.width, len(numbers)), np.uint8)
+    _split(numbers, planes)
+    parts = [_code(plane) for plane in planes]
+    sizes = b"".join(_SIZE.pack(len(part)) for part in parts)
+    size = _HEADER.size + len(sizes) + sum(map(len, parts)) + len(tail)
+    if size >= len(raw):
+        return None
+    return b"".join((_HEADER.pack(layout.width), sizes, *parts, tail.data))
+
+
+def decode_into(stored: Buffer, target: memoryview, base: Buffer | None = None) -> None:
+    """Fill ``target`` with what ``stored`` holds; CorruptError for anything else."""
+    del base
+    check_size(len(target))
+    view, (width,) = read_header(stored, _HEADER, NAME)
+    numbers, tail = elements(target, check_width(width))
+    start = _HEADER.size + _SIZE.size * width
+    rest = read_tail(view, start, tail)
+    sizes = [size for (size,) in _SIZE.iter_unpack(view[_HEADER.size : start])]
+    if sum(sizes) != len(rest):
+        message = f"split-float entry of {len(view)} bytes has planes of {sizes}"
+        raise CorruptError(message)
+    stops = list(accumulate(sizes))
+    planes = [
+        _read(rest[stop - size : stop], len(numbers))
+        for size, stop in zip(sizes, stops, strict=True)
+    ]
+    _merge(planes, numbers)
+
+
+def _code(plane: Bytes) -> Buffer:
+    """A plane as a frame, or as it is when a sample of it or the whole hardly shrinks."""
+    step = max(len(plane) // _PIECES, 1)
+    if step > _PIECE:
+        sample = np.concatenate([plane[at * step :][:_PIECE] for at in range(_PIECES)])
+        if len(zstd.compress(sample.data, options=_HUFFMAN)) > len(sample) * MAX_GAIN:
+            return plane.data
+    coded = zstd.compress(plane.data, options=_HUFFMAN)
+    return coded if len(coded) <= len(plane) * MAX_GAIN else plane.data
+
+
+def _read(stored: memoryview, count: int) -> Bytes:
+    return np.frombuffer(stored if len(stored) == count else read_frame(stored, count), np.uint8)
+
+
+def _split(numbers: Elements, planes: Bytes) -> None:
+    """Byte k of each element to plane k; the sign and the exponent's last bit change places."""
+    width = len(planes)
+    if width == 1:
+        planes[0] = numbers
+        return
+    count = TILE // width
+    scratch = np.empty((2, count), np.uint16)
+    for start in range(0, len(numbers), count):
+        tile = numbers[start : start + count]
+        cut = planes[:, start : start + count]
+        top, low = scratch[:, : len(tile)]
+        for at in range(width - _TOP):
+            np.right_shift(tile, 8 * at, out=cut[at], dtype=tile.dtype, casting="unsafe")
+        np.right_shift(tile, 8 * (width - _TOP), out=top, dtype=tile.dtype, casting="unsafe")
+        np.right_shift(top, 7, out=cut[-1], dtype=top.dtype, casting="unsafe")
+        # The sign takes bit 7, by exchanging what differs between it and the bit there.
+        np.right_shift(top, 8, out=low)
+        np.bitwise_xor(low, top, out=low)
+        np.bitwise_and(low, _SIGN, out=low)
+        np.bitwise_xor(low, top, out=cut[-2], dtype=top.dtype, casting="unsafe")
+
+
+def _merge(planes: list[Bytes], numbers: Elements) -> None:
+    """The reverse of ``_split``, two planes at a time from the last."""
+    width = len(planes)
+    if width == 1:
+        numbers[:] = planes[0]
+        return
+    count = TILE // width
+    scratch = np.empty((2, count), np.uint16)
+    for start in range(0, len(numbers), count):
+        tile = numbers[start : start + count]
+        cut = [plane[start : start + count] for plane in planes]
+        pair, sign = scratch[:, : len(tile)]
+        np.left_shift(cut[-1], 7, out=pair, dtype=pair.dtype)
+        # Made wider as a signed number, the sign fills the upper half.
+        np.copyto(sign.view(np.int16), cut[-2].view(np.int8))
+        np.bitwise_and(sign, _BOTH, out=sign)
+        np.bitwise_or(pair, sign, out=tile if width == _TOP else pair)
+        if width > _TOP:
+            np.left_shift(pair, 8 * (width - _TOP), out=tile, dtype=tile.dtype)
+        for at in range(0, width - _TOP, 2):
+            np.left_shift(cut[at + 1], 8, out=pair, dtype=pair.dtype)
+            np.bitwise_or(pair, cut[at], out=pair)
+            part = pair if not at else np.left_shift(pair, 8 * at, dtype=tile.dtype)
+            np.bitwise_or(tile, part, out=tile)
