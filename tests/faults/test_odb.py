@@ -10,6 +10,7 @@ import pytest
 
 from mstore.backends.fsio import PRIMITIVES, FileSystem
 from mstore.backends.local import LocalBackend
+from mstore.codecs import SPARSE, Coded, Layout, codec
 from mstore.errors import MstoreError
 from mstore.ids import hash_chunk
 from mstore.odb import ObjectDatabase, check_pack
@@ -18,6 +19,8 @@ from mstore.odb.writer import PackWriter
 from mstore.testing.filesystems import FaultyFileSystem, KillingFileSystem, ShortFileSystem
 
 CHUNKS = [b"%d " % at * 400 for at in range(12)]
+TUNED = [chunk[:-8] + b"%08d" % at for at, chunk in enumerate(CHUNKS)]
+"""Stored as a difference from those."""
 CAP = 6000
 """A few packs, so that full ones are published before the transaction is."""
 
@@ -30,7 +33,12 @@ def publish(folder: Path, fs: FileSystem) -> None:
     writer = PackWriter(backend, Index(backend), CAP)
     try:
         for chunk in CHUNKS:
-            writer.add_chunk(hash_chunk(chunk), chunk, codec_hint="raw")
+            writer.add_chunk(hash_chunk(chunk), chunk)
+        for chunk, base in zip(TUNED, CHUNKS, strict=True):
+            stored = codec(SPARSE).encode(chunk, Layout(8), base)
+            assert stored is not None
+            coded = Coded(SPARSE, stored, hash_chunk(base))
+            writer.add_chunk(hash_chunk(chunk), chunk, coded)
         writer.publish()
     finally:
         writer.discard()
@@ -47,7 +55,7 @@ def check_all(folder: Path, *, complete: bool) -> None:
     backend = LocalBackend(folder)
     odb = ObjectDatabase(backend)
     assert [problem for key in odb.packs() for problem in check_pack(backend, key)] == []
-    for chunk in CHUNKS:
+    for chunk in CHUNKS + TUNED:
         location = odb.find(hash_chunk(chunk))
         assert location is not None or not complete
         assert location is None or odb.read(hash_chunk(chunk)) == chunk
@@ -93,7 +101,7 @@ def test_short_writes_and_reads_are_continued(tmp_path: Path, limit: int) -> Non
     publish(folder, ShortFileSystem(limit))
     check_all(folder, complete=True)
     odb = ObjectDatabase(LocalBackend(folder, ShortFileSystem(limit)))
-    assert [odb.read(hash_chunk(chunk)) for chunk in CHUNKS] == CHUNKS
+    assert [odb.read(hash_chunk(chunk)) for chunk in CHUNKS + TUNED] == CHUNKS + TUNED
 
 
 def test_a_kill_at_any_step_loses_nothing(tmp_path: Path) -> None:

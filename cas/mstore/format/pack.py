@@ -40,6 +40,7 @@ PACK_CONTEXT: Final = "mstore v1 pack"
 
 _ROW = struct.Struct("<32sQIIBBHI8s")
 _TRAILER = struct.Struct("<QIIQ8s")
+_BASE_FIELD: Final = slice(52, 56)
 _NO_CHECK = bytes(CHECK_SIZE)
 _KINDS: Final = {int(kind): kind for kind in Kind}
 
@@ -150,27 +151,38 @@ def decode_trailer(last: Buffer, file_size: int) -> Trailer:
 
 
 def unpack_row(index: Buffer, place: int) -> Entry:
-    """The entry in row ``place`` of a whole index section. About 1 µs; checks this row only."""
-    oid, offset, stored, raw, kind, codec, zero, base, check = _ROW.unpack_from(
-        index, place * ROW_SIZE
-    )
+    """The entry in row ``place`` of a whole index section. About 2 µs; checks this row only."""
+    row = index[place * ROW_SIZE : (place + 1) * ROW_SIZE]
+    return row_entry(row, _base(index, place, base_number(row)))
+
+
+def base_number(row: Buffer) -> int:
+    """Where a row's base stands in its pack's base table, counted from 1; 0 without a base."""
+    return int.from_bytes(row[_BASE_FIELD], "little")
+
+
+def row_entry(row: Buffer, base: bytes | None) -> Entry:
+    """The entry of one 64-byte row whose base's id is known; every rule of a row is checked.
+
+    CorruptError too when ``base`` is missing for a row that names one, or given for another.
+    """
+    oid, offset, stored, raw, kind, codec, zero, number, check = _ROW.unpack(row)
     known = _KINDS.get(kind)
     if known is None:
-        message = f"pack row {place}: unknown kind {kind}"
-        raise UnsupportedError(message, hint="a newer mstore may know it")
+        raise _unknown_kind(oid, kind)
     if zero:
-        message = f"pack row {place}: unused bytes are not zero"
-        raise CorruptError(message)
-    _check_sizes(place, known, stored, raw)
-    if codec == RAW:
-        if stored != raw or base or check != _NO_CHECK:
-            message = f"pack row {place}: a raw entry with a coded entry's fields"
-            raise CorruptError(message)
-        return Entry(ObjectId(oid), known, codec, offset, stored, raw)
-    if stored >= raw:
-        message = f"pack row {place}: {stored} bytes stored for {raw}"
-        raise CorruptError(message)
-    return Entry(ObjectId(oid), known, codec, offset, stored, raw, check, _base(index, place, base))
+        raise _bad_row(oid, "unused bytes are not zero")
+    limit = MAX_PAYLOAD[known]
+    if not 0 < raw <= limit or not 0 < stored <= limit:
+        raise _bad_row(oid, f"sizes {stored} and {raw} are not within 1 to {limit}")
+    if codec == RAW and (stored != raw or number or check != _NO_CHECK):
+        raise _bad_row(oid, "a raw entry with a coded entry's fields")
+    if codec != RAW and stored >= raw:
+        raise _bad_row(oid, f"{stored} bytes stored for {raw}")
+    if bool(number) != (base is not None):
+        raise _bad_row(oid, f"base {number} does not stand in the base table")
+    start = None if base is None else ObjectId(base)
+    return Entry(ObjectId(oid), known, codec, offset, stored, raw, check, start)
 
 
 def row_id(index: Buffer, place: int) -> bytes:
@@ -228,11 +240,13 @@ def _pack_row(entry: Entry, places: dict[ObjectId, int]) -> bytes:
     )
 
 
-def _check_sizes(place: int, kind: Kind, stored: int, raw: int) -> None:
-    limit = MAX_PAYLOAD[kind]
-    if not 0 < raw <= limit or not 0 < stored <= limit:
-        message = f"pack row {place}: sizes {stored} and {raw} are not within 1 to {limit}"
-        raise CorruptError(message)
+def _bad_row(oid: bytes, reason: str) -> CorruptError:
+    return CorruptError(f"pack row of '{oid.hex()}': {reason}")
+
+
+def _unknown_kind(oid: bytes, kind: int) -> UnsupportedError:
+    message = f"pack row of '{oid.hex()}': unknown kind {kind}"
+    return UnsupportedError(message, hint="a newer mstore may know it")
 
 
 def _base(index: Buffer, place: int, base: int) -> ObjectId | None:
@@ -241,8 +255,7 @@ def _base(index: Buffer, place: int, base: int) -> ObjectId | None:
     _, row_count, base_count, _, _ = _TRAILER.unpack(index[-TRAILER_SIZE:])
     start = row_count * ROW_SIZE + (base - 1) * ID_SIZE
     if base > base_count or start + ID_SIZE > len(index) - TRAILER_SIZE:
-        message = f"pack row {place}: base {base} of {base_count}"
-        raise CorruptError(message)
+        raise _bad_row(row_id(index, place), f"base {base} of {base_count}")
     return ObjectId(bytes(index[start : start + ID_SIZE]))
 
 

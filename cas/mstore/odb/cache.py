@@ -5,13 +5,13 @@ store on read-only media has no cache and is only slower to open.
 """
 
 from contextlib import suppress
+from functools import partial
 
-from mstore.backends.base import Backend
+from mstore.backends.base import Backend, Item
 from mstore.errors import CorruptError, NotFoundError, StorageError
-from mstore.odb.segments import Segment, decode_segment
+from mstore.odb.segments import Segment, open_segment
 
 CACHE_PREFIX = "cache/index"
-_NAME_DIGITS = 32
 
 
 class SegmentCache:
@@ -21,39 +21,38 @@ class SegmentCache:
         self._backend = backend
 
     def load(self) -> list[Segment]:
-        """The sound segments, the one of the most packs first; others are thrown away."""
+        """The segments whose heads are sound, the largest first; others are thrown away."""
         found: list[Segment] = []
-        for key in self._keys():
+        for item in self._items():
             try:
-                found.append(decode_segment(self._backend.read(key)))
+                found.append(open_segment(item.size, partial(self._backend.read, item.key)))
             except CorruptError:
-                self._remove(key)
+                self._remove(item.key)
             except (NotFoundError, StorageError):
                 # Another process has merged it meanwhile, or it cannot be read: do without.
                 continue
-        return self._without_repeats(sorted(found, key=lambda item: -len(item.packs)))
+        return self._without_repeats(sorted(found, key=lambda item: -item.row_count))
 
     def save(self, segment: Segment) -> bool:
         """Keep a segment; False when the place takes no writes, and then nothing is lost."""
-        content = segment.encode()
         try:
-            self._backend.replace_cache(_key(content), content)
+            self._backend.replace_cache(_key(segment), segment.encode())
         except StorageError:
             return False
         return True
 
     def drop(self, segment: Segment) -> None:
         """Forget a segment that another one covers."""
-        self._remove(_key(segment.encode()))
+        self._remove(_key(segment))
 
     def clear(self) -> None:
         """Forget all of them."""
-        for key in self._keys():
-            self._remove(key)
+        for item in self._items():
+            self._remove(item.key)
 
-    def _keys(self) -> list[str]:
+    def _items(self) -> list[Item]:
         try:
-            return [item.key for item in self._backend.list(CACHE_PREFIX)]
+            return list(self._backend.list(CACHE_PREFIX))
         except StorageError:
             return []
 
@@ -65,13 +64,11 @@ class SegmentCache:
         # Left behind when a process was killed between writing a merged segment and removing
         # those it was made of.
         kept: list[Segment] = []
-        covered: set[str] = set()
         for segment in segments:
-            if covered.issuperset(segment.packs):
+            if kept and all(any(item.has_pack(pack) for item in kept) for pack in segment.packs):
                 self.drop(segment)
             else:
                 kept.append(segment)
-                covered.update(segment.packs)
         return kept
 
 
@@ -94,5 +91,5 @@ class NoCache:
         """Do nothing."""
 
 
-def _key(content: bytes) -> str:
-    return f"{CACHE_PREFIX}/{content[-_NAME_DIGITS // 2 :].hex()}"
+def _key(segment: Segment) -> str:
+    return f"{CACHE_PREFIX}/{segment.name}"

@@ -1,6 +1,7 @@
 """The object database: an object by its id, from whichever pack has a sound copy of it.
 
-1. What is returned hashes to the id that was asked for, or an error is raised.
+1. What is returned hashes to the id that was asked for, or an error is raised. A chunk that is
+   stored as a difference is decoded over its bases; a sound copy is found if there is any.
 2. Readers look at live packs, then at condemned ones, then list the packs once more (SPEC §4).
    Writers count condemned objects as absent.
 3. Any number of threads may read at once; reading, hashing and decoding release the GIL.
@@ -12,21 +13,20 @@ from typing import TypeVar
 
 from mstore.backends.base import Backend
 from mstore.codecs import RAW
-from mstore.errors import CorruptError, InvalidInputError, MstoreError, NotFoundError
+from mstore.errors import CorruptError, InvalidInputError, MstoreError, NotFoundError, StorageError
 from mstore.format.objects import decode_object
-from mstore.format.pack import Entry, unpack_row
+from mstore.format.pack import Entry, row_entry
 from mstore.ids import Buffer, Kind, ObjectId
 from mstore.objects import File, Object, OpaqueFile, Tensor, TensorFile, Tree, Version
+from mstore.odb.chains import Chains, Link, is_live, more_telling
 from mstore.odb.entries import (
-    HINT,
     Location,
+    check_stored,
     damaged,
     decode_entry,
-    decode_unverified,
+    require_kind,
 )
-from mstore.odb.entries import (
-    verify as verify_raw,
-)
+from mstore.odb.entries import verify as verify_raw
 from mstore.odb.footer import read_footer
 from mstore.odb.index import Index
 from mstore.odb.segments import Copy
@@ -37,9 +37,6 @@ T = TypeVar("T")
 MIN_PREFIX = 4
 _ID_DIGITS = 64
 _HEX = frozenset("0123456789abcdef")
-# Where a row says which base its codec starts from: none, unless a byte is set (SPEC §7.3).
-_BASE_FIELD = slice(52, 56)
-_NO_BASE = bytes(4)
 
 
 class ObjectDatabase:
@@ -51,66 +48,136 @@ class ObjectDatabase:
     def __init__(self, backend: Backend, *, cached: bool = True) -> None:
         self._backend = backend
         self._index = Index(backend, cached=cached)
+        self._chains = Chains(backend, self._index)
 
     def refresh(self) -> None:
         """List the packs again; a writer does so once it has its lease."""
         self._index.refresh()
 
     def find(self, oid: bytes) -> Location | None:
-        """Where an object is, live rather than condemned; None when it is nowhere."""
+        """Where the copy is that a reader would use; None when it is nowhere.
+
+        One that is live with its bases rather than one that is condemned, and of those the one
+        over the fewest bases. When none can be decoded, because a base is missing, it is any.
+        """
         for look in (self._index.open, self._index.refresh):
             look()
-            for copy in self._index.copies(oid):
-                return self._location(copy)
+            copies = self._index.copies(oid)
+            if copies:
+                return self._location(self._preferred(oid, copies))
         return None
 
+    def copies(self, oid: bytes) -> list[Location]:
+        """Where every copy is, live ones first; none when it is nowhere."""
+        for look in (self._index.open, self._index.refresh):
+            look()
+            found = self._index.copies(oid)
+            if found:
+                break
+        places = [self._location(copy) for copy in found]
+        return sorted(places, key=lambda place: not place.live)
+
+    def chain(self, oid: bytes) -> list[Location]:
+        """Where all that has to be decoded is: the object, its base, the base of that one.
+
+        In live packs alone if that is possible, as they stay; a reader may know a shorter way.
+        NotFoundError when one of them is nowhere, CorruptError when there is no end of bases.
+        """
+        for look in (self._index.open, self._index.refresh):
+            look()
+            try:
+                return [self._location(copy) for copy in self._chains.lasting(oid)]
+            except MstoreError as error:
+                failure = error
+        raise failure
+
+    def depth(self, oid: bytes) -> int:
+        """How many bases a reader decodes before the object itself; errors as ``chain``."""
+        return len(self.chain(oid)) - 1
+
     def is_live(self, oid: bytes) -> bool:
-        """Whether a live pack holds it, by the last ``refresh``: the writers' question."""
-        return self._index.is_live(oid)
+        """Whether live packs hold it and every base it needs: the writers' question.
+
+        By the last ``refresh``.
+        """
+        return is_live(self._index, oid)
 
     def contains_all(self, oids: Iterable[bytes]) -> bool:
         """Whether every one of them is live."""
-        return all(map(self._index.is_live, oids))
+        return all(map(self.is_live, oids))
 
     def read(self, oid: bytes) -> bytes:
         """An object's bytes, decoded and verified.
 
         NotFoundError when no pack has it; CorruptError when no pack has a sound copy.
         """
-        return bytes(self._first_sound(oid, self._read))
+        return self._until_sound(oid, self._chains.read)
+
+    def read_live(self, oid: bytes) -> bytes:
+        """``read`` from live packs alone, its bases too, by the last ``refresh``: for gc."""
+        return self._chains.use(oid, self._chains.read, live_only=True)
+
+    def read_base(self, oid: bytes) -> Buffer:
+        """A chunk's bytes, for decoding or encoding another from them; errors as ``read``."""
+
+        def read(links: list[Link]) -> bytes:
+            require_kind(links[0].entry, Kind.CHUNK)
+            return self._chains.read(links)
+
+        return self._until_sound(oid, read)
 
     def read_into(self, oid: bytes, buffer: bytearray | memoryview, *, verify: bool = True) -> None:
         """Fill ``buffer``, as long as the object, with its bytes; errors as ``read``.
 
-        Without ``verify`` bytes that changed on the disk go unnoticed. After an error the
-        buffer holds anything.
+        They are decoded in place. Without ``verify`` bytes that changed on the disk go unnoticed.
+        After an error the buffer holds anything.
         """
         target = memoryview(buffer).cast("B")
 
-        def fill(key: str, entry: Entry) -> None:
+        def fill(links: list[Link]) -> None:
+            entry = links[0].entry
             if len(target) != entry.raw_size:
                 message = f"buffer has {len(target)} bytes, '{entry.id}' has {entry.raw_size}"
                 raise InvalidInputError(message)
-            self._fill(key, entry, target)
+            self._chains.decode(links, target)
             if verify:
-                verify_raw(key, entry, target)
+                verify_raw(links[0].key, entry, target)
 
-        self._first_sound(oid, fill)
+        self._until_sound(oid, fill)
+
+    def read_stored(self, location: Location) -> bytes:
+        """The stored bytes of an entry as ``find`` gave it, held against its check.
+
+        Those of a raw entry are held against its id. CorruptError; NotFoundError when its pack
+        was moved meanwhile.
+        """
+        key, entry, _ = location
+        stored = self._backend.read(key, entry.offset, entry.offset + entry.stored_size)
+        check_stored(key, entry, stored)
+        if entry.codec == RAW:
+            verify_raw(key, entry, stored)
+        return stored
+
+    def decode(self, pack_key: str, entry: Entry, stored: Buffer) -> Buffer:
+        """The object's bytes out of this very entry, verified; only its base may be any copy.
+
+        Errors as ``read``; what its base cannot be read for is let through.
+        """
+        return decode_entry(pack_key, entry, stored, self.read_base)
 
     def read_object(self, oid: bytes, kind: Kind) -> Object:
         """An object that must be of ``kind``, decoded; errors as ``read``."""
 
-        def decode(key: str, entry: Entry) -> Object:
-            if entry.kind is not kind:
-                message = f"'{entry.id}' is a {entry.kind.name.lower()}, not a {kind.name.lower()}"
-                raise CorruptError(message, hint=HINT)
-            payload = self._read(key, entry)
+        def decode(links: list[Link]) -> Object:
+            _, key, entry = links[0]
+            require_kind(entry, kind)
+            payload = self._chains.read(links)
             try:
                 return decode_object(kind, payload)
             except CorruptError as error:
                 raise damaged(key, entry, f"breaks a rule: {error}") from error
 
-        return self._first_sound(oid, decode)
+        return self._until_sound(oid, decode)
 
     def tensor(self, oid: bytes) -> Tensor:
         """The tensor with this id; errors as ``read``."""
@@ -190,61 +257,49 @@ class ObjectDatabase:
         """A writer for one transaction, which has its lease and has refreshed."""
         return PackWriter(self._backend, self._index)
 
-    def _first_sound(self, oid: bytes, read: Callable[[str, Entry], T]) -> T:
+    def _until_sound(self, oid: bytes, action: Callable[[list[Link]], T]) -> T:
         failure: MstoreError | None = None
+        tried: list[tuple[Copy, str]] = []
         for look in (self._index.open, self._index.refresh, lambda: self._doubt(oid)):
             look()
-            for copy in self._index.copies(oid):
-                try:
-                    return read(self._index.key(copy.pack), self._entry(copy))
-                except InvalidInputError:
-                    raise
-                except MstoreError as error:
-                    # Gone only says that the pack was moved meanwhile: damage tells more.
-                    if failure is None or isinstance(failure, NotFoundError):
-                        failure = error
-        raise failure or self._missing(oid)
+            if failure is not None and self._places(oid) == tried:
+                # Nothing is anywhere else than it was: it would come to the same.
+                continue
+            try:
+                return self._chains.use(oid, action)
+            except MstoreError as error:
+                failure = more_telling(failure, error)
+                # Whether a place that fails still does is worth asking again.
+                tried = [] if isinstance(error, StorageError) else self._places(oid)
+        assert failure is not None
+        raise failure
+
+    def _places(self, oid: bytes) -> list[tuple[Copy, str]]:
+        return [(copy, self._index.key(copy.pack)) for copy in self._chains.reach(oid)]
 
     def _doubt(self, oid: bytes) -> None:
-        """Throw the cache away if it is the cache that is wrong about an object."""
-        if not all(map(self._is_confirmed, self._index.copies(oid))):
+        """Throw the cache away if it is the cache that is wrong about an object or its bases."""
+        if not all(map(self._is_confirmed, self._chains.reach(oid))):
             self._index.distrust_cache()
 
     def _is_confirmed(self, copy: Copy) -> bool:
         try:
-            return copy.row in read_footer(self._backend, self._index.key(copy.pack)).rows()
+            return copy in read_footer(self._backend, self._index.key(copy.pack)).copies()
         except MstoreError:
             return True
 
-    def _missing(self, oid: bytes) -> NotFoundError:
-        unreadable = len(self._index.unreadable)
-        hint = f"{unreadable} packs cannot be read: {HINT}" if unreadable else None
-        return NotFoundError(f"no object '{oid.hex()}' in '{self._backend.location}'", hint=hint)
-
-    def _read(self, key: str, entry: Entry) -> Buffer:
-        stored = self._backend.read(key, entry.offset, entry.offset + entry.stored_size)
-        return decode_entry(key, entry, stored)
-
-    def _fill(self, key: str, entry: Entry, target: memoryview) -> None:
-        if entry.codec == RAW:
-            try:
-                self._backend.read_into(key, entry.offset, target)
-            except CorruptError as error:
-                raise damaged(key, entry, f"is cut short: {error}") from error
-            return
-        stored = self._backend.read(key, entry.offset, entry.offset + entry.stored_size)
-        target[:] = decode_unverified(key, entry, stored)
+    def _preferred(self, oid: bytes, copies: list[Copy]) -> Copy:
+        try:
+            return self._chains.lasting(oid)[0]
+        except MstoreError:
+            return copies[0]
 
     def _location(self, copy: Copy) -> Location:
         live = self._index.is_live_pack(copy.pack)
         return Location(self._index.key(copy.pack), self._entry(copy), live)
 
     def _entry(self, copy: Copy) -> Entry:
-        if copy.row[_BASE_FIELD] == _NO_BASE:
-            return unpack_row(copy.row, 0)
-        # The base's id stands in the pack's own base table, which a single row lacks.
-        entries = self.entries(self._index.key(copy.pack))
-        return next(entry for entry in entries if entry.id == copy.row[:32])
+        return row_entry(copy.row, copy.base)
 
     def _raw_places(self, oid: bytes) -> dict[str, Entry]:
         """The packs in which an object lies raw, live ones first."""

@@ -8,12 +8,14 @@ from mstore.format.pack import (
     HEADER_SIZE,
     TRAILER_SIZE,
     Entry,
+    base_number,
     check_header,
     decode_index,
     decode_trailer,
     pack_name,
 )
-from mstore.odb.segments import PACK_ROW
+from mstore.ids import ID_SIZE
+from mstore.odb.segments import PACK_ROW, Copy
 
 TAIL_SIZE = 4096
 """Bytes read at once: the index of a pack of up to about 60 entries comes with its trailer."""
@@ -28,10 +30,9 @@ class Footer(NamedTuple):
     row_count: int
     section: bytes
 
-    def rows(self) -> list[bytes]:
+    def copies(self) -> list[Copy]:
         """The rows as they stand, in the order of the ids; their rules are not checked."""
-        end = self.row_count * PACK_ROW
-        return [self.section[at : at + PACK_ROW] for at in range(0, end, PACK_ROW)]
+        return index_copies(self.key.rpartition("/")[2], self.section, self.row_count)
 
     def entries(self) -> list[Entry]:
         """The rows read and checked against every rule of SPEC §7, in the order of the ids."""
@@ -39,6 +40,24 @@ class Footer(NamedTuple):
             return decode_index(self.section, self.index_offset)
         except CorruptError as error:
             raise CorruptError(f"pack '{self.key}': {error}") from error
+
+
+def index_copies(pack: str, section: bytes, row_count: int) -> list[Copy]:
+    """The rows of the index section of a pack, ``<64 hex>.pack``, each with its base's id.
+
+    A row whose base is not in the base table is given without one: ``row_entry`` refuses it.
+    """
+    end = row_count * PACK_ROW
+    table = section[end:-TRAILER_SIZE]
+    rows = [section[at : at + PACK_ROW] for at in range(0, end, PACK_ROW)]
+    if not table:
+        return [Copy(pack, row, None) for row in rows]
+    return [Copy(pack, row, _base(table, base_number(row))) for row in rows]
+
+
+def _base(table: bytes, number: int) -> bytes | None:
+    stop = number * ID_SIZE
+    return table[stop - ID_SIZE : stop] if 0 < stop <= len(table) else None
 
 
 def read_footer(backend: Backend, key: str) -> Footer:

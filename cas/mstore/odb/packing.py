@@ -16,7 +16,7 @@ from mstore.format.pack import (
     encode_index,
     pack_name,
 )
-from mstore.ids import Buffer, Kind
+from mstore.ids import ID_SIZE, Buffer, Kind
 from mstore.odb.check import check_pack
 from mstore.odb.index import PACK_SUFFIX, pack_key
 
@@ -39,12 +39,14 @@ class OpenPack:
         self._draft: Draft = backend.draft()
         self._draft.write(HEADER)
         self._entries: list[Entry] = []
+        self._bases: set[bytes] = set()
         self.size = len(HEADER)
         """Bytes written so far; the index comes on top."""
 
     def fits(self, entry: Entry, cap: int) -> bool:
         """Whether the whole pack stays within ``cap`` bytes with this entry, whose offset is 0."""
-        index_size = ROW_SIZE * (len(self._entries) + 1) + TRAILER_SIZE
+        bases = len(self._bases.union([] if entry.base is None else [entry.base]))
+        index_size = ROW_SIZE * (len(self._entries) + 1) + ID_SIZE * bases + TRAILER_SIZE
         return self._place(entry) + entry.stored_size + index_size <= cap
 
     def add(self, entry: Entry, stored: Buffer) -> None:
@@ -53,6 +55,8 @@ class OpenPack:
         self._draft.write(bytes(offset - self.size))
         self._draft.write(stored)
         self._entries.append(entry._replace(offset=offset))
+        if entry.base is not None:
+            self._bases.add(entry.base)
         self.size = offset + entry.stored_size
 
     def seal(self) -> SealedPack:
@@ -99,7 +103,7 @@ class OpenPack:
 
 def _is_sound(backend: Backend, key: str) -> bool:
     try:
-        return next(check_pack(backend, key), None) is None
+        return not any(problem.is_damage for problem in check_pack(backend, key))
     except NotFoundError:
         # Condemned meanwhile: the name is free again.
         return False

@@ -4,7 +4,8 @@
    are durable.
 2. ``publish`` syncs ``objects/`` even when nothing was written: another process may have linked
    what this transaction reuses without having synced the folder yet.
-3. Condemned objects count as absent, so an own copy is written.
+3. Condemned objects count as absent, so an own copy is written; so does what is stored as a
+   difference from them.
 4. At most the entry at hand is in memory.
 """
 
@@ -12,12 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mstore.backends.base import Backend
-from mstore.codecs import RAW, ZSTD, codec
+from mstore.codecs import RAW, ZSTD, Coded, codec
 from mstore.errors import CorruptError, InvalidInputError, StorageError
 from mstore.format.objects import encode_object
 from mstore.format.pack import Entry, stored_check
 from mstore.ids import Buffer, Kind, ObjectId, hash_object
 from mstore.objects import CHUNK_SIZE, Object
+from mstore.odb.chains import is_live
 from mstore.odb.index import OBJECTS, Index, pack_key
 from mstore.odb.packing import OpenPack
 
@@ -50,37 +52,53 @@ class PackWriter:
         """By how many bytes the store has grown, indexes and padding included."""
         return self._sealed_bytes + (self._pack.size if self._pack else 0)
 
-    def add_chunk(self, oid: bytes, raw: Buffer, *, codec_hint: str = "raw") -> bool:
+    def lacks(self, oid: bytes) -> bool:
+        """Whether an object is neither live nor added here: then it is worth encoding."""
+        return oid not in self._added and not is_live(self._index, oid, self._added)
+
+    def add_chunk(self, oid: bytes, raw: Buffer, coded: Coded | None = None) -> bool:
         """Store a chunk of at most 4 MiB; False when it is there already.
 
-        The caller has just computed ``oid`` from these very bytes. The hint "text" tries zstd;
-        with "raw" the bytes stay as they are and can be mapped.
+        The caller has just computed ``oid`` from these very bytes, and ``coded`` decodes to them.
+        They are stored as they are, to be mapped, without ``coded`` or when it is not smaller.
+        InvalidInputError when its base is the chunk itself, or neither live nor added here.
         """
-        return self._add(Kind.CHUNK, oid, raw, coded=codec_hint == "text")
+        self._check_chunk(oid, raw, coded)
+        return self.lacks(oid) and self._add(Kind.CHUNK, oid, raw, coded)
+
+    def add_again(self, oid: bytes, raw: Buffer, coded: Coded | None = None) -> bool:
+        """Store a chunk in another form, be it there or not; otherwise as ``add_chunk``.
+
+        False only when this writer has added it before. Readers take the copy over the fewest
+        bases, gc leaves one.
+        """
+        self._check_chunk(oid, raw, coded)
+        return oid not in self._added and self._add(Kind.CHUNK, oid, raw, coded)
 
     def add_object(self, value: Object) -> ObjectId:
         """Store an object unless it is there; its id either way."""
         kind, payload = encode_object(value)
         oid = hash_object(kind, payload)
-        self._add(kind, oid, payload, coded=True)
+        self._add_payload(kind, oid, payload)
         return oid
 
-    def add_payload(
-        self, kind: Kind, oid: bytes, payload: Buffer, *, codec_hint: str = "text"
-    ) -> bool:
+    def add_payload(self, kind: Kind, oid: bytes, payload: Buffer) -> bool:
         """Store encoded bytes that came from elsewhere; False when they are there already.
 
-        CorruptError when their id is not ``oid``. ``codec_hint`` as in ``add_chunk``.
+        CorruptError when their id is not ``oid``. A chunk is stored as it is.
         """
         found = hash_object(kind, payload)
         if found != oid:
             raise CorruptError(f"{kind.name.lower()} '{oid.hex()}' has bytes with the id '{found}'")
-        return self._add(kind, oid, payload, coded=codec_hint == "text")
+        if kind is Kind.CHUNK:
+            return self.add_chunk(oid, payload)
+        return self._add_payload(kind, oid, payload)
 
     def add_stored(self, entry: Entry, stored: Buffer) -> bool:
         """Store an entry as it stands in another pack, be it live there or not.
 
-        False when this writer has it already. The caller has just verified ``stored``.
+        False when this writer has it already. The caller has just verified ``stored``, and sees
+        to it that the entry's base is live.
         """
         with self._unbroken():
             if entry.id in self._added:
@@ -107,14 +125,26 @@ class PackWriter:
             self._pack = None
         self._broken = True
 
-    def _add(self, kind: Kind, oid: bytes, raw: Buffer, *, coded: bool) -> bool:
-        if kind is Kind.CHUNK and not 0 < len(raw) <= CHUNK_SIZE:
+    def _check_chunk(self, oid: bytes, raw: Buffer, coded: Coded | None) -> None:
+        if not 0 < len(raw) <= CHUNK_SIZE:
             message = f"chunk '{oid.hex()}' has {len(raw)} bytes, not 1 to {CHUNK_SIZE}"
             raise InvalidInputError(message)
+        if coded is None or coded.base is None:
+            return
+        if coded.base == oid or self.lacks(coded.base):
+            fault = "is the chunk itself" if coded.base == oid else "is not there"
+            message = f"base '{coded.base.hex()}' of chunk '{oid.hex()}' {fault}"
+            raise InvalidInputError(message)
+
+    def _add_payload(self, kind: Kind, oid: bytes, payload: Buffer) -> bool:
+        if not self.lacks(oid):
+            return False
+        stored = codec(ZSTD).encode(payload) if len(payload) >= MIN_CODED else None
+        return self._add(kind, oid, payload, None if stored is None else Coded(ZSTD, stored))
+
+    def _add(self, kind: Kind, oid: bytes, raw: Buffer, coded: Coded | None) -> bool:
+        entry, stored = _entry(kind, oid, raw, coded)
         with self._unbroken():
-            if oid in self._added or self._index.is_live(oid):
-                return False
-            entry, stored = _encode(kind, ObjectId(oid), raw, coded=coded)
             self._pack_for(entry).add(entry, stored)
         self._added.add(bytes(oid))
         self.new_bytes += len(raw)
@@ -149,9 +179,11 @@ class PackWriter:
             raise
 
 
-def _encode(kind: Kind, oid: ObjectId, raw: Buffer, *, coded: bool) -> tuple[Entry, Buffer]:
+def _entry(kind: Kind, oid: bytes, raw: Buffer, coded: Coded | None) -> tuple[Entry, Buffer]:
     """The entry of an object, its offset still open, and the bytes to store."""
-    stored = codec(ZSTD).encode(raw) if coded and len(raw) >= MIN_CODED else None
-    if stored is None:
-        return Entry(oid, kind, RAW, 0, len(raw), len(raw)), raw
-    return Entry(oid, kind, ZSTD, 0, len(stored), len(raw), stored_check(stored)), stored
+    if coded is None or coded.code == RAW or len(coded.stored) >= len(raw):
+        return Entry(ObjectId(oid), kind, RAW, 0, len(raw), len(raw)), raw
+    code, stored, base = coded
+    base = None if base is None else ObjectId(base)
+    check = stored_check(stored)
+    return Entry(ObjectId(oid), kind, code, 0, len(stored), len(raw), check, base), stored

@@ -75,7 +75,9 @@ class Checker:
         items = pack_items(self.backend)
         total, done = sum(item.size for item in items), 0
         for item in items:
-            objects, faults = check_one_pack(self.backend, item, full=self._full)
+            objects, faults = check_one_pack(
+                self.backend, item, self.odb.read_base, full=self._full
+            )
             self.report.packs += 1
             self.report.objects += objects
             self.pack_faults += faults
@@ -115,6 +117,9 @@ class Checker:
         hurt = self._who_needs(bad) if bad else {}
         said: set[ObjectId] = set()
         for finding, ids in self.pack_faults:
+            if finding.kind == "base" and not self._are_needed(bad.intersection(ids)):
+                # Left over from what gc took: the pack is sound, and nobody wants this of it.
+                continue
             said |= bad.intersection(ids)
             labels = {label for oid in ids for label in hurt.get(oid, ())}
             self.report.findings.append(replace(finding, versions=tuple(sorted(labels))))
@@ -123,6 +128,9 @@ class Checker:
                 labels = hurt.get(oid, set())
                 finding = Finding("error", fault.kind, str(oid), fault.message)
                 self.report.findings.append(replace(finding, versions=tuple(sorted(labels))))
+
+    def _are_needed(self, ids: set[ObjectId]) -> bool:
+        return not ids.isdisjoint(self.graph.met())
 
     def _who_needs(self, bad: set[ObjectId]) -> dict[ObjectId, set[str]]:
         """The labels of the versions that need each of some objects."""

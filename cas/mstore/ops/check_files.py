@@ -23,6 +23,7 @@ from mstore.format.slots import (
 )
 from mstore.ids import ObjectId
 from mstore.odb import check_pack
+from mstore.odb.entries import Bases
 from mstore.odb.footer import read_footer
 from mstore.ops.findings import Finding
 from mstore.ops.gc_verdict import condemned_packs
@@ -114,8 +115,10 @@ def pack_items(backend: Backend) -> list[Item]:
     return [*backend.list("objects"), *condemned_packs(backend)]
 
 
-def check_one_pack(backend: Backend, item: Item, *, full: bool) -> tuple[int, list[PackFault]]:
-    """How many objects a pack holds, and what is wrong with it."""
+def check_one_pack(
+    backend: Backend, item: Item, bases: Bases, *, full: bool
+) -> tuple[int, list[PackFault]]:
+    """How many objects a pack holds, and what is wrong with it; ``bases`` as in ``check_pack``."""
     if not _PACK.fullmatch(item.key.rpartition("/")[2]):
         finding = Finding("note", "foreign", item.key, f"'{item.key}' is not a pack of this store")
         return 0, [PackFault(finding, ())]
@@ -131,12 +134,12 @@ def check_one_pack(backend: Backend, item: Item, *, full: bool) -> tuple[int, li
         entries = []
     if not full:
         return len(entries), []
-    return len(entries), list(_full_faults(backend, item))
+    return len(entries), list(_full_faults(backend, item, bases))
 
 
-def _full_faults(backend: Backend, item: Item) -> Iterator[PackFault]:
+def _full_faults(backend: Backend, item: Item, bases: Bases) -> Iterator[PackFault]:
     try:
-        for problem in check_pack(backend, item.key):
+        for problem in check_pack(backend, item.key, bases):
             yield _pack_fault(item, problem.kind, problem.message, problem.ids)
     except NotFoundError:
         # As above: moved meanwhile.

@@ -2,7 +2,8 @@
 
 1. An object that cannot be read has a ``Fault`` and no node; everything else has a node.
 2. What a version says of itself is held against what it is made of.
-3. Chunks are looked up, not read: reading every pack finds damaged ones.
+3. Chunks and the bases they are stored as a difference from are looked up, not read: reading
+   every pack finds damaged ones.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -68,6 +69,8 @@ class Graph:
         self.faults: dict[ObjectId, Fault] = {}
         self.kinds: dict[ObjectId, Kind] = {}
         """What every object that was met has to be."""
+        self.bases: dict[ObjectId, ObjectId] = {}
+        """For each chunk or base that a reader would decode from another: that other one."""
         self._shapes: dict[ObjectId, Shape] = {}
         self._partial: set[ObjectId] = set()
 
@@ -95,6 +98,10 @@ class Graph:
                     self.kinds[chunk] = Kind.CHUNK
                     self._look_for(chunk, size)
 
+    def met(self) -> set[ObjectId]:
+        """Every object that is needed, found or not, bases included."""
+        return {*self.kinds, *self.bases.values()}
+
     def below(self, oids: Iterable[ObjectId]) -> Iterator[ObjectId]:
         """Some objects and all that they name, each once; chunks aside."""
         waiting = list(oids)
@@ -109,12 +116,23 @@ class Graph:
                     waiting.append(child)
 
     def needs(self, version_id: ObjectId, *, payload: bool) -> Iterator[ObjectId]:
-        """The objects of a version as far as they are known, chunks only with ``payload``."""
+        """The objects of a version as far as they are known, chunks only with ``payload``.
+
+        With the chunks come their bases; one that several chunks need comes several times.
+        """
         for oid in self.below([version_id]):
             yield oid
             node = self.nodes.get(oid)
-            if payload and node:
-                yield from (chunk for chunk, _ in node.chunks)
+            for chunk, _ in node.chunks if payload and node else ():
+                yield from self._with_bases(chunk)
+
+    def _with_bases(self, chunk: ObjectId) -> Iterator[ObjectId]:
+        one: ObjectId | None = chunk
+        seen = set()
+        while one is not None and one not in seen:
+            yield one
+            seen.add(one)
+            one = self.bases.get(one)
 
     def _look_for(self, chunk: ObjectId, size: int) -> None:
         found = self._odb.find(chunk)
@@ -123,6 +141,28 @@ class Graph:
         elif found.entry.kind is not Kind.CHUNK or found.entry.raw_size != size:
             held = f"{found.entry.raw_size} bytes, not {size}"
             self.faults[chunk] = Fault("disagrees", f"chunk '{chunk}' has {held}")
+        elif found.entry.base is not None:
+            self._look_for_bases(chunk)
+
+    def _look_for_bases(self, chunk: ObjectId) -> None:
+        try:
+            links = [location.entry for location in self._odb.chain(chunk)]
+        except MstoreError as error:
+            self.faults[chunk] = fault_of(error)
+            self._look_for_lost_base(chunk)
+            return
+        self.bases.update((entry.id, entry.base) for entry in links if entry.base is not None)
+
+    def _look_for_lost_base(self, chunk: ObjectId) -> None:
+        one, seen = chunk, {chunk}
+        while (found := self._odb.find(one)) is not None and found.entry.base is not None:
+            self.bases[one] = found.entry.base
+            one = found.entry.base
+            if one in seen:
+                return
+            seen.add(one)
+        if found is None:
+            self.faults.setdefault(one, Fault("missing", f"chunk '{one}', a base, is missing"))
 
     def _tree(self, oid: ObjectId, depth: int = 0) -> Node | None:
         """The node of a tree; None unless all below it can be read."""

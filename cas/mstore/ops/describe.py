@@ -1,13 +1,17 @@
 """What a store holds, for people to look at: list, log, show, tensors. Reads only."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from mstore.errors import CorruptError
 from mstore.format.dtypes import tensor_size
+from mstore.format.objects import decode_object
 from mstore.format.slots import Row
-from mstore.ids import ObjectId
+from mstore.ids import Kind, ObjectId, hash_object
 from mstore.objects import EntryType, TensorFile, Version
-from mstore.ops import names
+from mstore.ops import descriptions, names
+from mstore.ops.descriptions import MIN_VERSIONS
 from mstore.ops.walk import FoundFile, walk_files
 from mstore.parts import Parts
 from mstore.refs import HEADS
@@ -113,17 +117,54 @@ def models(parts: Parts) -> list[ModelRow]:
 
 
 def log(parts: Parts, name: str) -> list[LogRow]:
-    """The versions of a model, newest first, deleted ones too."""
+    """The versions of a model, newest first, deleted ones too.
+
+    What they say of themselves is read from their packs, one read each, or from the cache.
+    """
     tags = _tags_by_version(parts)
     rows = parts.refs.table(HEADS, name).rows
-    return [_log_row(parts, name, rows[number], tags) for number in sorted(rows, reverse=True)]
+    versions = _versions(parts, name, rows.values())
+    return [
+        LogRow(
+            name,
+            row.number,
+            ObjectId(row.version),
+            row.state,
+            versions.get(row.version),
+            tags.get(row.version, ()),
+        )
+        for row in reversed(rows.values())
+    ]
 
 
-def _log_row(parts: Parts, name: str, row: Row, tags: dict[bytes, tuple[str, ...]]) -> LogRow:
-    oid = ObjectId(row.version)
-    known = row.state != "deleted" or parts.odb.find(oid) is not None
-    version = parts.odb.version(oid) if known else None
-    return LogRow(name, row.number, oid, row.state, version, tags.get(row.version, ()))
+def _versions(parts: Parts, name: str, rows: Collection[Row]) -> dict[bytes, Version]:
+    """The versions of these rows by id, as far as deleted ones are still here."""
+    kept = descriptions.load(parts.backend, name) if len(rows) >= MIN_VERSIONS else {}
+    wanted: descriptions.Payloads = {}
+    found: dict[bytes, Version] = {}
+    for row in rows:
+        oid = row.version
+        if row.state == "deleted":
+            if oid not in found and parts.odb.find(oid) is not None:
+                found[oid] = parts.odb.version(oid)
+        elif oid not in wanted:
+            wanted[oid], found[oid] = _described(parts, oid, kept.get(oid))
+    descriptions.save(parts.backend, name, kept, wanted)
+    return found
+
+
+def _described(parts: Parts, oid: bytes, payload: bytes | None) -> tuple[bytes, Version]:
+    if payload is None:
+        payload = parts.odb.read(oid)
+        if hash_object(Kind.VERSION, payload) != oid:
+            # No version: the odb says what it is, and where.
+            return payload, parts.odb.version(oid)
+    try:
+        version = decode_object(Kind.VERSION, payload)
+    except CorruptError:
+        return payload, parts.odb.version(oid)
+    assert isinstance(version, Version)
+    return payload, version
 
 
 def show(parts: Parts, text: str) -> Shown:

@@ -11,7 +11,7 @@ class Finding:
     """One thing that is not as it should be.
 
     An "error" is damage; a "note" is something left behind that hurts nobody. ``kind`` is one of
-    "missing", "damaged", "disagrees", "index", "header", "padding", "entry", "unreadable",
+    "missing", "damaged", "disagrees", "index", "header", "padding", "entry", "base", "unreadable",
     "unsupported", "chain", "config", "foreign", "leftover". ``where`` is a key of the store or an
     object's id. ``versions`` (``lenet@3``) cannot be read in full because of it.
     """

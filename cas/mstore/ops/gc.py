@@ -15,16 +15,18 @@ these steps; each of them is needed.
 from dataclasses import dataclass, field
 
 from mstore.backends.base import Item, LeaseState
-from mstore.errors import ConflictError, NotFoundError, StorageError
-from mstore.odb.entries import decode_entry
+from mstore.errors import ConflictError, StorageError
+from mstore.format.pack import Entry
+from mstore.ops import descriptions
+from mstore.ops.condemn import condemn, is_there, name_too
 from mstore.ops.gc_plan import (
     REPACK_AT,
     GcPlan,
     PackPlan,
     Progress,
-    home_entries,
+    find_homes,
     needed_objects,
-    plan_gc,
+    plan_with_homes,
 )
 from mstore.ops.gc_verdict import Fate, Judge, ages, condemned_packs, epoch_of
 from mstore.parts import Parts, Transaction
@@ -42,12 +44,16 @@ KEEP_EPOCHS = 16
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long things are held, in seconds, and what share of a pack must be dead to repack."""
+    """How long things are held, in seconds, and what share of a pack must be dead to repack.
+
+    The packs ``prefer`` keep what they share with others: a caller has just written them.
+    """
 
     grace: float = GRACE
     lease_ttl: float = LEASE_TTL
     tmp_age: float = TMP_AGE
     repack_at: float = REPACK_AT
+    prefer: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +119,10 @@ class _Run:
         self.parts, self.limits, self.grace = parts, limits, grace
         self.progress = progress
         self.backend, self.odb = parts.backend, parts.odb
-        self.needed = needed_objects(parts)
+        self.odb.refresh()
+        named = needed_objects(parts)
+        plan, self.homes = plan_with_homes(parts, named, limits.repack_at, limits.prefer)
         self.written: set[str] = set()
-        plan = plan_gc(parts, repack_at=limits.repack_at, needed=self.needed)
         self.report = GcReport(plan)
 
     def run(self) -> GcReport:
@@ -128,8 +135,8 @@ class _Run:
             bound = self._fence()
             self.odb.refresh()
             # The second mark: names that old writers committed before they were fenced off.
-            needed = needed_objects(self.parts)
-            self._finish(Judge(self.parts, needed, bound, ages(self.backend), self.grace))
+            homes = find_homes(self.parts, needed_objects(self.parts))
+            self._finish(Judge(self.parts, homes, bound, ages(self.backend), self.grace))
         self._forget_epochs()
         self.odb.refresh()
         return self.report
@@ -149,9 +156,9 @@ class _Run:
             report.condemned_bytes += pack.size_bytes
         over = ages(self.backend, self.parts.clock() / 1e6)
         bound = self._look_at_leases(report.epoch + 1, break_dead=False)
-        judge = Judge(self.parts, self.needed, bound, over, self.grace)
-        for item in condemned_packs(self.backend):
-            self._note(item, *judge.decide(item))
+        judge = Judge(self.parts, self.homes, bound, over, self.grace)
+        for item, fate, reason in judge.decide_all(condemned_packs(self.backend)):
+            self._note(item, fate, reason)
         return report
 
     def _doomed(self) -> list[PackPlan]:
@@ -190,15 +197,12 @@ class _Run:
 
     def _copy(self, packs: list[PackPlan]) -> int:
         total, done = sum(pack.live_bytes for pack in packs), 0
-        kept = [pack for pack in self.report.plan.chosen("keep") if pack.live_bytes]
-        staying = {entry.id for pack in kept for entry in self.odb.entries(pack.key)}
         with Transaction(self.parts) as transaction:
             for pack in packs:
-                entries = self.odb.entries(pack.key)
-                for entry in home_entries(entries, self.needed, staying):
+                for entry in self._home_entries(pack.key):
                     stop = entry.offset + entry.stored_size
                     stored = self.backend.read(pack.key, entry.offset, stop)
-                    decode_entry(pack.key, entry, stored)
+                    self.odb.decode(pack.key, entry, stored)
                     transaction.writer.add_stored(entry, stored)
                     done += entry.stored_size
                     if self.progress is not None:
@@ -206,38 +210,18 @@ class _Run:
             self.written = set(transaction.writer.publish())
             return transaction.writer.stored_bytes
 
+    def _home_entries(self, key: str) -> list[Entry]:
+        """What of a pack stays, in the order of its bytes."""
+        live = [entry for entry in self.odb.entries(key) if self.homes.is_home(entry.id, key)]
+        return sorted(live, key=lambda entry: entry.offset)
+
     def _condemn(self) -> None:
-        prefix = f"condemned/{current_epoch(self.backend):016x}"
-        doomed = [
-            pack
-            for pack in self._doomed()
-            if self._name_too(pack.key, f"{prefix}/{pack.key.rpartition('/')[2]}")
-        ]
-        if not doomed:
-            return
-        self.backend.sync(prefix)
+        doomed = self._doomed()
+        condemned = set(condemn(self.backend, [pack.key for pack in doomed]))
         for pack in doomed:
-            self.backend.remove(pack.key)
-            self.report.condemned.append(pack.key)
-            self.report.condemned_bytes += pack.size_bytes
-        self.backend.sync("objects")
-
-    def _name_too(self, source: str, target: str) -> bool:
-        """Let a pack have another name; its old one goes when the new one is durable.
-
-        False when the pack is gone. Where there are no links, or the name is taken by another
-        copy, it is renamed at once.
-        """
-        if not self._exists(target) and self.backend.share(source, target):
-            return True
-        return self.backend.move(source, target)
-
-    def _exists(self, key: str) -> bool:
-        try:
-            self.backend.size(key)
-        except NotFoundError:
-            return False
-        return True
+            if pack.key in condemned:
+                self.report.condemned.append(pack.key)
+                self.report.condemned_bytes += pack.size_bytes
 
     def _begin_epoch(self) -> None:
         # Also after a run that crashed: it may have condemned packs and not come to this step.
@@ -270,23 +254,24 @@ class _Run:
         return not lease.alive or lease.age > self.limits.lease_ttl
 
     def _finish(self, judge: Judge) -> None:
-        for item in condemned_packs(self.backend):
-            fate, reason = judge.decide(item)
+        for item, fate, reason in judge.decide_all(condemned_packs(self.backend)):
             if fate is Fate.RESURRECT:
-                judge.resurrect(item)
                 self._resurrect(item)
             elif fate is Fate.DELETE:
                 self.backend.remove(item.key)
             self._note(item, fate, reason)
         self.backend.sync("objects", "condemned")
+        if self.report.deleted:
+            # What was said of a deleted version does not live on in the cache.
+            descriptions.clear(self.backend)
 
     def _resurrect(self, item: Item) -> None:
         name = item.key.rpartition("/")[2]
-        if self._exists(f"objects/{name}"):
+        if is_there(self.backend, f"objects/{name}"):
             # It is needed although its twin is live: then the twin is damaged.
             self.backend.move(f"objects/{name}", f"quarantine/{self.report.epoch:016x}-{name}")
             self.backend.sync("objects", "quarantine")
-        if self._name_too(item.key, f"objects/{name}"):
+        if name_too(self.backend, item.key, f"objects/{name}"):
             self.backend.sync("objects")
             self.backend.remove(item.key)
 

@@ -2,24 +2,30 @@
 
 1. What a name needs is never dead. When anything that a name needs cannot be read, planning fails
    and nothing is changed.
-2. Of the copies of one object exactly one is home; the others are dead.
+2. Of the copies of one object exactly one is home (``homes``); the others are dead. What a home
+   has as base is needed.
 3. Only whole packs are condemned. A pack with enough dead bytes is first written again without
-   them.
+   them. So are small packs, all together, once there are many: each costs every opening of the
+   store some time.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from mstore.errors import CorruptError, MstoreError, NotFoundError
 from mstore.format.pack import Entry
 from mstore.ids import ObjectId
+from mstore.ops.homes import Homes
 from mstore.ops.walk import reachable, walk_version
 from mstore.parts import Parts
 from mstore.refs import HEADS
 
 REPACK_AT = 0.25
 """The share of a pack's bytes that must be dead before the rest is written again."""
+SMALL_PACK = 1 << 20
+MANY_PACKS = 64
+"""Packs smaller than ``SMALL_PACK`` that may lie side by side before they are made one."""
 
 Action = Literal["keep", "repack", "condemn"]
 Progress = Callable[[int, int, int], None]
@@ -77,31 +83,27 @@ class GcPlan:
 
 
 def needed_objects(parts: Parts) -> set[ObjectId]:
-    """Every object that the names need, each known to be there.
+    """Every object that the names need, bases aside.
 
-    NotFoundError when one is missing, CorruptError when a description or a pack is damaged: then
-    nothing may be deleted.
+    NotFoundError or CorruptError when a description cannot be read: then nothing may be deleted.
     """
     try:
-        needed = reachable(parts)
-        _add_bases(parts, needed)
+        return reachable(parts)
     except (NotFoundError, CorruptError) as error:
         raise _refused(error) from error
-    return needed
 
 
-def _add_bases(parts: Parts, needed: set[ObjectId]) -> None:
-    """Add what needed objects are stored as a difference from; each must be found."""
-    waiting = list(needed)
-    while waiting:
-        oid = waiting.pop()
-        found = parts.odb.find(oid)
-        if found is None:
-            raise NotFoundError(f"object '{oid}' is missing")
-        base = found.entry.base
-        if base is not None and base not in needed:
-            needed.add(base)
-            waiting.append(base)
+def find_homes(parts: Parts, named: set[ObjectId], live: list[str] | None = None) -> Homes:
+    """Where each object that names need stays, its bases included; ``live`` packs in order.
+
+    NotFoundError or CorruptError when one of them is nowhere, or when a base is.
+    """
+    homes = Homes(parts.odb, named)
+    try:
+        homes.settle(parts.odb.packs() if live is None else live, parts.odb.packs(condemned=True))
+    except (NotFoundError, CorruptError) as error:
+        raise _refused(error) from error
+    return homes
 
 
 def _refused(error: MstoreError) -> MstoreError:
@@ -109,63 +111,78 @@ def _refused(error: MstoreError) -> MstoreError:
     return type(error)(message, hint="see what is hurt: mstore fsck", kind=error.kind)
 
 
-def plan_gc(
-    parts: Parts, *, repack_at: float = REPACK_AT, needed: set[ObjectId] | None = None
-) -> GcPlan:
+def plan_gc(parts: Parts, *, repack_at: float = REPACK_AT, prefer: Collection[str] = ()) -> GcPlan:
     """What gc would do with the packs that are live now. Reads every description once.
 
-    NotFoundError or CorruptError when anything that a name needs cannot be read.
+    NotFoundError or CorruptError when anything that a name needs cannot be read. ``prefer`` as in
+    ``plan_with_homes``.
     """
     parts.odb.refresh()
-    if needed is None:
-        needed = needed_objects(parts)
-    homes: set[ObjectId] = set()
+    return plan_with_homes(parts, needed_objects(parts), repack_at, prefer)[0]
+
+
+def plan_with_homes(
+    parts: Parts, named: set[ObjectId], repack_at: float, prefer: Collection[str] = ()
+) -> tuple[GcPlan, Homes]:
+    """``plan_gc`` for the objects that names need, and which copies it keeps.
+
+    The packs ``prefer`` are home to all that they share with others.
+    """
     dead: dict[ObjectId, int] = {}
-    ordered, packs = _in_order(parts, needed)
+    ordered, packs = _in_order(parts, named, prefer)
+    homes = find_homes(parts, named, [key for key, _ in ordered])
     for key, size in ordered:
-        live, gone = _divide(parts.odb.entries(key), needed, homes)
-        homes.update(entry.id for entry in live)
+        entries = parts.odb.entries(key)
+        live = [entry for entry in entries if homes.is_home(entry.id, key)]
+        gone = [entry for entry in entries if not homes.is_home(entry.id, key)]
         for entry in gone:
             dead[entry.id] = dead.get(entry.id, 0) + entry.stored_size
         packs.append(_plan_pack(key, size, live, gone, repack_at))
-    freed = tuple(_whose(parts, dead, needed))
-    return GcPlan(tuple(sorted(packs, key=lambda pack: pack.key)), freed, len(needed))
+    packs = _fold_small(sorted(packs, key=lambda pack: pack.key))
+    freed = tuple(_whose(parts, dead, homes.needed))
+    return GcPlan(tuple(packs), freed, len(homes.needed)), homes
 
 
-def _in_order(parts: Parts, needed: set[ObjectId]) -> tuple[list[tuple[str, int]], list[PackPlan]]:
+def _in_order(
+    parts: Parts, named: set[ObjectId], prefer: Collection[str]
+) -> tuple[list[tuple[str, int]], list[PackPlan]]:
     """The live packs, and the plans of those whose index cannot be read.
 
-    The first are home to what they share: those with nothing dead, then the largest.
+    The first are home to what they share: those with nothing dead, then the largest. Any base of
+    a needed object counts as needed here, as its home is not known yet.
     """
-    ordered: list[tuple[float, int, str]] = []
+    found: list[tuple[str, int]] = []
     unreadable = []
     for key in parts.odb.packs():
         size = parts.backend.size(key)
         try:
-            entries = parts.odb.entries(key)
+            parts.odb.entries(key)
         except MstoreError as error:
             reason = f"its index cannot be read: {error}"
             unreadable.append(PackPlan(key, size, 0, 0, "keep", reason))
             continue
-        dead = sum(entry.stored_size for entry in entries if entry.id not in needed)
-        ordered.append((dead / size, -size, key))
-    return [(key, -size) for _, size, key in sorted(ordered)], unreadable
+        found.append((key, size))
+    needed = _with_any_base(parts, [key for key, _ in found], named)
+    order = []
+    for key, size in found:
+        dead = sum(e.stored_size for e in parts.odb.entries(key) if e.id not in needed)
+        order.append((key not in prefer, dead / size, -size, key))
+    return [(key, -size) for _, _, size, key in sorted(order)], unreadable
 
 
-def home_entries(
-    entries: Iterable[Entry], needed: set[ObjectId], elsewhere: set[ObjectId]
-) -> list[Entry]:
-    """The entries that are needed and not at home elsewhere, in the order of their bytes."""
-    live = [entry for entry in entries if entry.id in needed and entry.id not in elsewhere]
-    return sorted(live, key=lambda entry: entry.offset)
-
-
-def _divide(
-    entries: list[Entry], needed: set[ObjectId], homes: set[ObjectId]
-) -> tuple[list[Entry], list[Entry]]:
-    live = home_entries(entries, needed, homes)
-    ids = {entry.id for entry in live}
-    return live, [entry for entry in entries if entry.id not in ids]
+def _with_any_base(parts: Parts, keys: list[str], named: set[ObjectId]) -> set[ObjectId]:
+    bases: dict[ObjectId, set[ObjectId]] = {}
+    for key in keys:
+        for entry in parts.odb.entries(key):
+            if entry.base is not None:
+                bases.setdefault(entry.id, set()).add(entry.base)
+    needed = set(named)
+    waiting = [oid for oid in bases if oid in needed]
+    while waiting:
+        fresh = bases.get(waiting.pop(), set()) - needed
+        needed |= fresh
+        waiting += fresh
+    return needed
 
 
 def _plan_pack(
@@ -181,6 +198,20 @@ def _plan_pack(
         action = "repack"
         reason = f"{dead_bytes} of its {size} bytes are dead"
     return PackPlan(key, size, live_bytes, dead_bytes, action, reason)
+
+
+def _fold_small(packs: list[PackPlan]) -> list[PackPlan]:
+    """The same plans, or with all small packs to be written again where they are many."""
+    small = {p.key for p in packs if p.live_bytes and p.size_bytes < SMALL_PACK}
+    if len(small) <= MANY_PACKS:
+        return packs
+    reason = f"it is one of {len(small)} packs of less than {SMALL_PACK >> 20} MiB"
+    return [
+        replace(pack, action="repack", reason=reason)
+        if pack.key in small and pack.action == "keep"
+        else pack
+        for pack in packs
+    ]
 
 
 def _whose(parts: Parts, dead: dict[ObjectId, int], needed: set[ObjectId]) -> Iterator[Freed]:

@@ -1,12 +1,12 @@
 """What becomes of a condemned pack: deleted, held for a while, or live again (SPEC §4.6, G5-G6)."""
 
-from collections.abc import Iterable
 from enum import Enum
 
 from mstore.backends.base import Backend, Item
 from mstore.errors import MstoreError
+from mstore.format.pack import Entry
 from mstore.ids import ObjectId
-from mstore.odb.entries import decode_entry
+from mstore.ops.homes import Homes
 from mstore.parts import Parts
 
 CONDEMNED = "condemned"
@@ -60,33 +60,38 @@ def _number(item: Item) -> int:
 class Judge:
     """Decides about condemned packs after the second mark.
 
-    ``needed`` is that mark, ``bound`` the oldest epoch that a living writer holds: what was
+    ``homes`` is that mark, ``bound`` the oldest epoch that a living writer holds: what was
     condemned in it or later may still be on its way into a name.
     """
 
     def __init__(
-        self,
-        parts: Parts,
-        needed: set[ObjectId],
-        bound: int,
-        over: dict[int, float],
-        grace: float,
+        self, parts: Parts, homes: Homes, bound: int, over: dict[int, float], grace: float
     ) -> None:
         self._parts = parts
-        self._needed = needed
+        self._homes = homes
         self._bound = bound
         self._over = over
         self._grace = grace
-        self._live_again: set[ObjectId] = set()
-        self._sound: set[ObjectId] = set()
+        self._sound: dict[ObjectId, bool] = {}
 
-    def decide(self, item: Item) -> tuple[Fate, str]:
-        """The fate of a pack, and why it is held."""
+    def decide_all(self, items: list[Item]) -> list[tuple[Item, Fate, str]]:
+        """The fate of each pack, and why it is held; nothing is done before all are known.
+
+        What comes back because its live copy is damaged needs its own bases back, and so on.
+        """
+        while True:
+            fates = [(item, *self._decide(item)) for item in items]
+            again = [item for item, fate, _ in fates if fate is Fate.RESURRECT]
+            bases = {e.base for item in again for e in self._wanted(item) if e.base is not None}
+            if not self._homes.need(bases):
+                return fates
+
+    def _decide(self, item: Item) -> tuple[Fate, str]:
         try:
-            wanted = self._wanted(item)
+            wanted = [entry.id for entry in self._wanted(item)]
         except MstoreError as error:
             return Fate.HOLD, f"its index cannot be read: {error}"
-        if not all(map(self._is_live, wanted)):
+        if any(self._homes[oid].pack == item.key for oid in wanted):
             return Fate.RESURRECT, ""
         reason = self._reason_to_hold(epoch_of(item.key))
         if reason:
@@ -101,31 +106,20 @@ class Judge:
         rest = self._grace - self._over[epoch]
         return f"it is held for {rest / 3600:.1f} more hours" if rest > 0 else ""
 
-    def resurrect(self, item: Item) -> None:
-        """Say that a pack will be live again, so that others with the same objects need not."""
-        self._live_again.update(self._wanted(item))
-
-    def _wanted(self, item: Item) -> list[ObjectId]:
-        entries: Iterable[ObjectId] = (entry.id for entry in self._parts.odb.entries(item.key))
-        return [oid for oid in entries if oid in self._needed]
-
-    def _is_live(self, oid: ObjectId) -> bool:
-        return oid in self._live_again or self._parts.odb.is_live(oid)
+    def _wanted(self, item: Item) -> list[Entry]:
+        entries = self._parts.odb.entries(item.key)
+        return [entry for entry in entries if entry.id in self._homes.needed]
 
     def _is_sound(self, oid: ObjectId) -> bool:
-        """Whether the live copy was just read and is what it should be."""
-        if oid in self._sound:
-            return True
-        found = self._parts.odb.find(oid)
-        if found is None or not found.live:
-            return False
-        entry = found.entry
+        """Whether a live copy was just read, over live bases, and is what it should be."""
+        sound = self._sound.get(oid)
+        if sound is None:
+            sound = self._sound[oid] = self._can_be_read(oid)
+        return sound
+
+    def _can_be_read(self, oid: ObjectId) -> bool:
         try:
-            stored = self._parts.backend.read(
-                found.pack_key, entry.offset, entry.offset + entry.stored_size
-            )
-            decode_entry(found.pack_key, entry, stored)
+            self._parts.odb.read_live(oid)
         except MstoreError:
             return False
-        self._sound.add(oid)
         return True

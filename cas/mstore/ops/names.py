@@ -14,7 +14,7 @@ from mstore.format.slots import Row, Slot, check_ref_name
 from mstore.ids import ObjectId
 from mstore.objects import Parent
 from mstore.ops.revive import keep_alive, revive
-from mstore.ops.walk import reachable, stored_bytes
+from mstore.ops.walk import Bases, reachable, stored_bytes
 from mstore.parts import Parts, Transaction
 from mstore.refs import HEADS, TAG_ROW, TAGS, Change, RefTable
 from mstore.revision import Resolved, resolve
@@ -108,7 +108,9 @@ def delete(parts: Parts, text: str, *, dry_run: bool = False, author: str = "") 
     _refuse_tagged(parts, table, numbers)
     labels = _labels(name, numbers)
     if dry_run:
-        going = reachable(parts) - reachable(parts, {name: numbers})
+        bases = Bases(parts.odb)
+        staying = bases.with_bases(reachable(parts, {name: numbers}))
+        going = bases.with_bases(reachable(parts)) - staying
         return Deleted(name, "deleted", labels, None, dry_run, stored_bytes(parts.odb, going))
     _end(parts, (HEADS, name), numbers, _Said("delete", author))
     return Deleted(name, "deleted", labels)

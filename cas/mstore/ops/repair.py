@@ -15,6 +15,7 @@ from mstore.format.pack import Entry
 from mstore.format.slots import decode_slot, parse_slot_key, slot_hash, slot_key
 from mstore.ids import ObjectId
 from mstore.odb import check_pack
+from mstore.odb.check import is_damage
 from mstore.ops.check import Checker, Progress
 from mstore.ops.findings import FsckReport
 from mstore.ops.rebuild import FileOrigin, Found, StoreOrigin, described_by, open_origin
@@ -125,12 +126,33 @@ class _Healer:
 
     def _heal_round(self) -> bool:
         """Whether anything was healed or moved, so that looking again may find more."""
-        before = len(self.healed) + len(self.quarantined)
-        faults = [fault.finding for fault in self._checker.pack_faults]
-        damaged = sorted({finding.where for finding in faults if finding.severity == "error"})
+        damaged = sorted(
+            {
+                finding.where
+                for finding, ids in self._checker.pack_faults
+                if finding.severity == "error" and is_damage(finding.kind, ids)
+            }
+        )
         wanted = self._checker.unreadable_ids()
         if not damaged and not wanted:
             return False
+        # When a base comes back, so does what is stored as a difference from it.
+        healed = self._heal(damaged, wanted - self._based_on(wanted))
+        return healed or self._heal([], wanted)
+
+    def _based_on(self, wanted: set[ObjectId]) -> set[ObjectId]:
+        """What of ``wanted`` may need nothing but one of the others."""
+        lost_bases = {
+            oid
+            for fault in self._checker.pack_faults
+            if fault.finding.kind == "base"
+            for oid in fault.ids
+        }
+        bases = self._checker.graph.bases
+        return {oid for oid in wanted if oid in lost_bases or bases.get(oid) in wanted}
+
+    def _heal(self, damaged: list[str], wanted: set[ObjectId]) -> bool:
+        before = len(self.healed) + len(self.quarantined)
         with Transaction(self.parts) as transaction:
             for key in damaged:
                 for entry in self._sound_entries(key):
@@ -149,10 +171,10 @@ class _Healer:
         return len(self.healed) + len(self.quarantined) > before
 
     def _sound_entries(self, key: str) -> list[Entry]:
-        entries = sound_entries(self.backend, key)
+        entries = sound_entries(self.backend, key, self._checker.odb.read_base)
         if key.startswith("objects/"):
             return entries
-        needed = self._checker.graph.kinds
+        needed = self._checker.graph.met()
         return [entry for entry in entries if entry.id in needed]
 
     def _found(self, wanted: set[ObjectId]) -> Iterator[Found]:
@@ -170,7 +192,8 @@ class _Healer:
 
     def _is_damaged(self, key: str) -> bool:
         try:
-            return any(check_pack(self.backend, key))
+            problems = check_pack(self.backend, key, self._checker.odb.read_base)
+            return any(problem.is_damage for problem in problems)
         except NotFoundError:
             return False
 

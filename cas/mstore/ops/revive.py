@@ -27,7 +27,7 @@ def revive(parts: Parts, kept: Iterable[ObjectId], described: Iterable[ObjectId]
     again: set[str] = set()
     for oid in needed:
         if not parts.odb.is_live(oid):
-            again.add(_condemned_pack(parts, oid))
+            again.update(_condemned_packs(parts, oid))
     for key in again:
         if not parts.backend.share(key, f"objects/{key.rpartition('/')[2]}"):
             raise ConflictError(f"'{key}' was deleted meanwhile", hint="try again")
@@ -45,10 +45,12 @@ def keep_alive(parts: Parts, kept: Iterable[ObjectId], described: Iterable[Objec
         revive(parts, kept, described)
 
 
-def _condemned_pack(parts: Parts, oid: ObjectId) -> str:
-    found = parts.odb.find(oid)
-    if found is None:
+def _condemned_packs(parts: Parts, oid: ObjectId) -> list[str]:
+    """The condemned packs that hold an object, or a base that it cannot be read without."""
+    try:
+        links = parts.odb.chain(oid)
+    except NotFoundError as error:
         raise NotFoundError(
             f"object {oid} is gone: gc has deleted it", hint="pull it from another store"
-        )
-    return found.pack_key
+        ) from error
+    return [location.pack_key for location in links if not location.live]

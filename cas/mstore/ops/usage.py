@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from mstore.errors import InvalidInputError, NotFoundError
 from mstore.ids import Kind, ObjectId
@@ -12,7 +12,7 @@ from mstore.objects import File, OpaqueFile
 from mstore.odb import ObjectDatabase
 from mstore.ops.describe import labels_by_version
 from mstore.ops.names import tags
-from mstore.ops.walk import ancestors, roots, split_ids
+from mstore.ops.walk import Bases, ancestors, roots, split_ids
 from mstore.parts import Parts
 from mstore.revision import MIN_PREFIX, resolve
 
@@ -25,7 +25,8 @@ _HEX = re.compile(r"[0-9a-f]{8,64}", re.ASCII)
 class Usage:
     """What one version costs, in bytes; all but ``size_bytes`` are as stored in packs.
 
-    ``exclusive_bytes`` are in no other version, ``shared_bytes`` in at least one. ``freed_bytes``
+    ``exclusive_bytes`` are in no other version, ``shared_bytes`` in at least one; what a version's
+    chunks are stored as a difference from is in it too, whoever's it was. ``freed_bytes``
     is what gc would free if nothing named this version any more: less than the exclusive ones
     where a descendant keeps the description, more where it alone keeps ancestors' descriptions.
     """
@@ -44,6 +45,8 @@ class Reason:
 
     ``state`` is "kept" (a version with its bytes), "described" (a stripped version or an
     ancestor), "condemned" (gc is about to delete it) or "unreachable" (the next gc will).
+    ``base_of`` is the chunk there that is stored as a difference from this one, when that is the
+    reason.
     """
 
     id: ObjectId
@@ -54,6 +57,7 @@ class Reason:
     tags: tuple[str, ...] = ()
     path: str | None = None
     tensor: str | None = None
+    base_of: ObjectId | None = None
 
     def __str__(self) -> str:
         if self.label is None:
@@ -62,6 +66,9 @@ class Reason:
         place = self.label + (f":{self.path}" if self.path else "")
         place += f"#{self.tensor}" if self.tensor is not None else ""
         tagged = f" (tags: {', '.join(self.tags)})" if self.tags else ""
+        if self.base_of is not None:
+            place = f"what chunk {self.base_of} in {place} is based on"
+            return f"{self.kind} {self.id} is {place}, {self.state}{tagged}"
         return f"{self.kind} {self.id} is in {place}, {self.state}{tagged}"
 
 
@@ -105,12 +112,13 @@ class _Objects:
         self._odb = parts.odb
         self._tensors: dict[bytes, tuple[ObjectId, list[ObjectId]]] = {}
         self._sizes: dict[ObjectId, int] = {}
+        self._bases = Bases(parts.odb)
 
     def of(self, version: ObjectId, *, payload: bool) -> set[ObjectId]:
-        """The objects of a version, its chunks only with ``payload``."""
+        """The objects of a version, its chunks and their bases only with ``payload``."""
         found = {version}
         self._add_tree(ObjectId(self._odb.version(version).tree), found, payload=payload)
-        return found
+        return self._bases.with_bases(found) if payload else found
 
     def size(self, oids: Iterable[ObjectId]) -> int:
         """What objects take in packs."""
@@ -235,9 +243,10 @@ def why(parts: Parts, digits: str) -> list[Reason]:
             tags=tagged.get(version, ()),
             path=path,
             tensor=tensor,
+            base_of=base_of,
         )
         for version in sorted(holding, key=lambda version: labels.get(version, "~"))
-        for path, tensor in search.places(version)
+        for path, tensor, base_of in search.places(version)
     ]
     if reasons:
         return reasons
@@ -270,6 +279,14 @@ def _tags_by_version(parts: Parts) -> dict[ObjectId, tuple[str, ...]]:
     return found
 
 
+class _Place(NamedTuple):
+    """Where in a version an object is; all None for the version itself or its root folder."""
+
+    path: str | None = None
+    tensor: str | None = None
+    base_of: ObjectId | None = None
+
+
 class _Search:
     """Looks for one object in versions; a tensor that they share is looked into once."""
 
@@ -277,40 +294,54 @@ class _Search:
         self._odb = odb
         self._oid = oid
         self._is_chunk = kind is Kind.CHUNK
-        self._with_chunk: dict[bytes, bool] = {}
+        self._bases = Bases(odb)
+        self._users: dict[bytes, ObjectId | None] = {}
 
-    def places(self, version: ObjectId) -> Iterator[tuple[str | None, str | None]]:
-        """(path, tensor name) wherever it is; both None for the version or its root folder."""
+    def places(self, version: ObjectId) -> Iterator[_Place]:
+        """Wherever it is, and where a chunk is that is based on it."""
         tree = ObjectId(self._odb.version(version).tree)
         if self._oid in (version, tree):
-            yield None, None
+            yield _Place()
         else:
             yield from self._below(tree, "")
 
-    def _below(self, tree: ObjectId, prefix: str) -> Iterator[tuple[str, str | None]]:
+    def _below(self, tree: ObjectId, prefix: str) -> Iterator[_Place]:
         for entry in self._odb.tree(tree).entries:
             path = prefix + entry.name
             if entry.id == self._oid:
-                yield path, None
+                yield _Place(path)
             elif entry.type == "tree":
                 yield from self._below(ObjectId(entry.id), path + "/")
             else:
                 yield from self._in_file(self._odb.file(entry.id), path)
 
-    def _in_file(self, file: File, path: str) -> Iterator[tuple[str, str | None]]:
+    def _in_file(self, file: File, path: str) -> Iterator[_Place]:
         if isinstance(file, OpaqueFile):
-            if self._is_chunk and self._oid in split_ids(file.chunks):
-                yield path, None
+            user = self._user_among(split_ids(file.chunks)) if self._is_chunk else None
+            if user is not None:
+                yield self._place(path, None, user)
             return
         for name, tensor_id in file.tensors:
-            if tensor_id == self._oid or self._holds_chunk(tensor_id):
-                yield path, name
+            if tensor_id == self._oid:
+                yield _Place(path, name)
+                continue
+            user = self._user_in(tensor_id)
+            if user is not None:
+                yield self._place(path, name, user)
 
-    def _holds_chunk(self, tensor_id: bytes) -> bool:
+    def _place(self, path: str, tensor: str | None, user: ObjectId) -> _Place:
+        return _Place(path, tensor, None if user == self._oid else user)
+
+    def _user_in(self, tensor_id: bytes) -> ObjectId | None:
         if not self._is_chunk:
-            return False
-        found = self._with_chunk.get(tensor_id)
-        if found is None:
-            found = self._oid in split_ids(self._odb.tensor(tensor_id).chunks)
-            self._with_chunk[tensor_id] = found
-        return found
+            return None
+        if tensor_id not in self._users:
+            chunks = split_ids(self._odb.tensor(tensor_id).chunks)
+            self._users[tensor_id] = self._user_among(chunks)
+        return self._users[tensor_id]
+
+    def _user_among(self, chunks: list[ObjectId]) -> ObjectId | None:
+        """The chunk itself if it is one of these, else one of them that is based on it."""
+        if self._oid in chunks:
+            return self._oid
+        return next((chunk for chunk in chunks if self._oid in self._bases.of(chunk)), None)

@@ -8,7 +8,7 @@ but the chunks.
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from mstore.errors import CorruptError
+from mstore.errors import CorruptError, NotFoundError
 from mstore.format.names import MAX_FOLDER_DEPTH, MAX_NAMES
 from mstore.ids import ID_SIZE, Kind, ObjectId
 from mstore.objects import EntryType, File, OpaqueFile, TreeEntry, Version
@@ -177,6 +177,32 @@ def reachable(parts: Parts, without: Mapping[str, Collection[int]] | None = None
     found = roots(parts, without)
     described = closure(parts, found.described, payload=False)
     return described | closure(parts, found.kept, payload=True)
+
+
+class Bases:
+    """What chunks are stored as a difference from; each is asked for once."""
+
+    def __init__(self, odb: ObjectDatabase) -> None:
+        self._odb = odb
+        self._known: dict[ObjectId, tuple[ObjectId, ...]] = {}
+
+    def of(self, chunk: ObjectId) -> tuple[ObjectId, ...]:
+        """The chunks that a reader decodes before this one; none where that cannot be told."""
+        found = self._known.get(chunk)
+        if found is None:
+            found = self._known[chunk] = self._look_up(chunk)
+        return found
+
+    def with_bases(self, oids: Iterable[ObjectId]) -> set[ObjectId]:
+        """Some objects and what they are based on."""
+        found = set(oids)
+        return found.union(*(bases for bases in map(self.of, found) if bases))
+
+    def _look_up(self, chunk: ObjectId) -> tuple[ObjectId, ...]:
+        try:
+            return tuple(location.entry.id for location in self._odb.chain(chunk)[1:])
+        except (NotFoundError, CorruptError):
+            return ()
 
 
 def stored_bytes(odb: ObjectDatabase, oids: Iterable[ObjectId]) -> int:

@@ -8,6 +8,7 @@ import pytest
 from mstore.backends.base import Backend
 from mstore.backends.local import LocalBackend
 from mstore.backends.memory import MemoryBackend
+from mstore.codecs import ZSTD, Coded, codec
 from mstore.ids import hash_chunk
 from mstore.odb import ObjectDatabase
 
@@ -32,12 +33,14 @@ def local(tmp_path: Path) -> LocalBackend:
 
 @pytest.fixture
 def publish() -> Publish:
-    """Writes chunks as one pack and returns its key."""
+    """Writes chunks as one pack and returns its key; with "zstd" as small as that makes them."""
 
-    def write(backend: Backend, chunks: Iterable[bytes], codec_hint: str = "raw") -> str:
+    def write(backend: Backend, chunks: Iterable[bytes], name: str = "raw") -> str:
         writer = ObjectDatabase(backend).writer()
         for chunk in chunks:
-            writer.add_chunk(hash_chunk(chunk), chunk, codec_hint=codec_hint)
+            stored = codec(ZSTD).encode(chunk) if name == "zstd" else None
+            coded = None if stored is None else Coded(ZSTD, stored)
+            writer.add_chunk(hash_chunk(chunk), chunk, coded)
         return writer.publish()[-1]
 
     return write

@@ -10,12 +10,19 @@ from hypothesis import strategies as st
 
 from mstore.backends.base import Backend
 from mstore.backends.memory import MemoryBackend
-from mstore.errors import CorruptError, NotFoundError
+from mstore.errors import CorruptError, NotFoundError, StorageError
 from mstore.ids import hash_chunk
 from mstore.odb import ObjectDatabase
 from mstore.odb.cache import CACHE_PREFIX
 from mstore.odb.index import ROLL_PACKS, ROLL_ROWS, Index
-from mstore.odb.segments import Copy, Segment, decode_segment, merge_rows
+from mstore.odb.segments import (
+    BLOCK_ROWS,
+    Copy,
+    Segment,
+    decode_segment,
+    merge_rows,
+    open_segment,
+)
 
 PACKS = ROLL_PACKS + 8
 CHUNKS = [b"chunk %d" % at for at in range(3 * PACKS)]
@@ -23,11 +30,20 @@ ABSENT = [hash_chunk(b"absent %d" % at) for at in range(20)]
 Publish = Callable[..., str]
 Rewrite = Callable[[Backend, str, bytes], None]
 
-rows = st.binary(min_size=64, max_size=64)
+copies = st.builds(
+    lambda oid, rest, base: (oid + rest, base),
+    st.binary(min_size=32, max_size=32) | st.sampled_from([bytes(32), b"\xff" * 32]),
+    st.binary(min_size=32, max_size=32),
+    st.none() | st.sampled_from([bytes([at]) * 32 for at in range(5)]),
+)
 packs = st.dictionaries(
     st.integers(0, 999).map(lambda at: f"{at:064x}.pack"),
-    st.lists(rows | st.sampled_from([bytes(64), b"\xff" * 64]), max_size=20, unique=True),
+    st.lists(copies, max_size=20, unique_by=lambda found: found[0]),
     max_size=8,
+).map(
+    lambda content: {
+        name: [Copy(name, row, base) for row, base in found] for name, found in content.items()
+    }
 )
 
 
@@ -53,39 +69,85 @@ def answers(backend: Backend) -> list[object]:
 
 
 @given(packs)
-def test_a_segment_finds_what_its_packs_have(content: dict[str, list[bytes]]) -> None:
-    """A segment gives, for every id, each pack that has it with its row, and for others nothing."""
+def test_a_segment_finds_what_its_packs_have(content: dict[str, list[Copy]]) -> None:
+    """A segment gives, for every id, each pack that has it with row and base, else nothing."""
     segment = decode_segment(merge_rows(content.items()).encode())
-    expected = [Copy(name, row) for name, rows in content.items() for row in rows]
+    expected = [copy for copies in content.values() for copy in copies]
     ids = {copy.row[:32] for copy in expected} | {bytes(32), b"\xff" * 32, bytes(range(32))}
     for oid in ids:
-        assert sorted(segment.find(oid)) == sorted(c for c in expected if c.row[:32] == oid)
-    assert {name: sorted(rows) for name, rows in segment.by_pack().items()} == {
-        name: sorted(rows) for name, rows in content.items()
+        found = segment.find(oid)
+        assert set(found) == {copy for copy in expected if copy.row[:32] == oid}
+        assert len(found) == len(set(found))
+    assert {name: set(copies) for name, copies in segment.by_pack().items()} == {
+        name: set(copies) for name, copies in content.items()
     }
 
 
 @given(packs, st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32))
 def test_a_span_is_what_lies_between(
-    content: dict[str, list[bytes]], low: bytes, high: bytes
+    content: dict[str, list[Copy]], low: bytes, high: bytes
 ) -> None:
     """A span gives the rows from one id to another, both included, in order."""
     segment = merge_rows(content.items())
-    expected = sorted(row for rows in content.values() for row in rows if low <= row[:32] <= high)
+    rows = [copy.row for copies in content.values() for copy in copies]
+    expected = sorted(row for row in rows if low <= row[:32] <= high)
     assert [copy.row for copy in segment.span(low, high)] == expected
 
 
-def test_large_segments_are_searched_by_where_ids_lie() -> None:
-    """Among many hashes each one is found, and none that is not there."""
-    ids = [hash_chunk(b"%d" % at) for at in range(20_000)]
-    segment = merge_rows([("a.pack", (oid + bytes(32) for oid in ids))])
-    assert all(segment.find(oid) == [Copy("a.pack", oid + bytes(32))] for oid in ids[::37])
+def large_segment(count: int) -> tuple[list[Copy], Segment]:
+    """Rows of hashes, every third with a base, and the segment of them."""
+    ids = [hash_chunk(b"%d" % at) for at in range(count)]
+    made = [
+        Copy("a.pack", oid + bytes(32), None if at % 3 else ids[at // 7])
+        for at, oid in enumerate(ids)
+    ]
+    return made, merge_rows([("a.pack", made)])
+
+
+def test_large_segments_are_searched_block_by_block() -> None:
+    """Among many hashes each one is found with its base, and none that is not there."""
+    expected, segment = large_segment(20_000)
+    assert all(segment.find(copy.row[:32]) == [copy] for copy in expected[::37])
     assert not any(segment.find(oid) for oid in ABSENT)
+    assert set(decode_segment(segment.encode()).by_pack()["a.pack"]) == set(expected)
+
+
+def test_copies_of_one_object_may_fill_blocks() -> None:
+    """An object that very many packs hold is found in all of them, and its neighbours too."""
+    low, oid, high = (bytes([at]) * 64 for at in (1, 2, 3))
+    content = {f"{at}.pack": [Copy(f"{at}.pack", oid, None)] for at in range(3 * BLOCK_ROWS)}
+    content["0.pack"] += [Copy("0.pack", low, None), Copy("0.pack", high, None)]
+    segment = merge_rows(content.items())
+    assert {copy.pack for copy in segment.find(oid[:32])} == set(content)
+    assert segment.find(low[:32]) == [Copy("0.pack", low, None)]
+    assert segment.find(high[:32]) == [Copy("0.pack", high, None)]
+
+
+def test_a_question_reads_little_of_a_segment() -> None:
+    """To find one object in a large segment, its head and a block are read; for many, all."""
+    expected, segment = large_segment(50_000)
+    content = segment.encode()
+    asked: list[int] = []
+
+    def read(start: int, stop: int) -> bytes:
+        asked.append(stop - start)
+        return content[start:stop]
+
+    opened = open_segment(len(content), read)
+    assert opened.find(expected[0].row[:32]) == [expected[0]]
+    assert sum(asked) < len(content) // 10
+    assert all(opened.find(copy.row[:32]) == [copy] for copy in expected[::50])
+    assert sum(asked) < 2 * len(content)
+    assert len(asked) < 50
 
 
 def test_every_changed_byte_of_a_segment_is_noticed() -> None:
     """A segment with any byte changed, or cut anywhere, is refused."""
-    segment = merge_rows([(f"{at:064x}.pack", [bytes([at]) * 64]) for at in range(5)])
+    names = [f"{at:064x}.pack" for at in range(5)]
+    segment = merge_rows(
+        (name, [Copy(name, bytes([at]) * 64, bytes([at]) * 32 if at % 2 else None)])
+        for at, name in enumerate(names)
+    )
     content = segment.encode()
     assert decode_segment(content).encode() == content
     for at in range(len(content)):
@@ -231,7 +293,7 @@ def test_leftovers_of_a_killed_merge_are_dropped(publish: Publish) -> None:
     (key,) = segment_keys(backend)
     whole = decode_segment(backend.read(key))
     part = merge_rows(list(whole.by_pack().items())[:7])
-    backend.replace_cache(f"{CACHE_PREFIX}/{part.encode()[-16:].hex()}", part.encode())
+    backend.replace_cache(f"{CACHE_PREFIX}/{part.name}", part.encode())
     assert len(segment_keys(backend)) == 2
     assert answers(backend) == expected
     assert segment_keys(backend) == [key]
@@ -245,9 +307,9 @@ def test_segments_that_overlap_are_made_one(publish: Publish) -> None:
     (key,) = segment_keys(backend)
     packs = list(decode_segment(backend.read(key)).by_pack().items())
     backend.remove(key)
-    for part in (packs[:30], packs[20:]):
-        content = merge_rows(part).encode()
-        backend.replace_cache(f"{CACHE_PREFIX}/{content[-16:].hex()}", content)
+    for part in (packs[: PACKS * 3 // 4], packs[PACKS // 2 :]):
+        segment = merge_rows(part)
+        backend.replace_cache(f"{CACHE_PREFIX}/{segment.name}", segment.encode())
     assert answers(backend) == expected
     for at in range(ROLL_PACKS + 1):
         publish(backend, [b"new %d" % at])
@@ -256,12 +318,12 @@ def test_segments_that_overlap_are_made_one(publish: Publish) -> None:
     assert answers(backend) == expected
 
 
-def lie(backend: Backend, change: Callable[[bytes], bytes]) -> None:
+def lie(backend: Backend, change: Callable[[Copy], Copy]) -> None:
     """Replace the cache by a segment whose checksum holds and whose rows do not."""
     (key,) = segment_keys(backend)
     honest = decode_segment(backend.read(key))
     liar: Segment = merge_rows(
-        (name, [change(row) for row in rows]) for name, rows in honest.by_pack().items()
+        (name, [change(copy) for copy in copies]) for name, copies in honest.by_pack().items()
     )
     backend.remove(key)
     backend.replace_cache(key, liar.encode())
@@ -273,7 +335,13 @@ def test_a_cache_that_lies_is_found_out(publish: Publish, field: slice) -> None:
     backend = MemoryBackend()
     fill(backend, publish)
     answers(backend)
-    lie(backend, lambda row: row[: field.start] + b"\1" * len(row[field]) + row[field.stop :])
+
+    def change(copy: Copy) -> Copy:
+        row = bytearray(copy.row)
+        row[field] = b"\1" * len(row[field])
+        return copy._replace(row=bytes(row))
+
+    lie(backend, change)
     odb = ObjectDatabase(backend)
     assert [odb.read(hash_chunk(chunk)) for chunk in CHUNKS] == CHUNKS
     fresh = ObjectDatabase(backend)
@@ -297,3 +365,93 @@ def test_a_damaged_object_does_not_cost_the_cache(publish: Publish, rewrite: Rew
     with pytest.raises(NotFoundError):
         odb.read(ABSENT[0])
     assert segment_keys(backend) == keys
+
+
+WIDE = [b"wide %d" % at for at in range(ROLL_ROWS + 1)]
+
+
+def torn(content: bytes, at: int) -> bytes:
+    """The content with one bit changed."""
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+def test_a_changed_block_is_noticed_when_it_is_needed(publish: Publish, rewrite: Rewrite) -> None:
+    """A large segment with a changed block opens; whoever needs the block reads the packs."""
+    backend = MemoryBackend()
+    publish(backend, WIDE)
+    ObjectDatabase(backend).refresh()
+    (key,) = segment_keys(backend)
+    content = backend.read(key)
+    rewrite(backend, key, torn(content, len(content) - 1))
+    odb = ObjectDatabase(backend)
+    assert [odb.find(hash_chunk(chunk)) is None for chunk in WIDE] == [False] * len(WIDE)
+    assert [odb.is_live(oid) for oid in ABSENT] == [False] * len(ABSENT)
+    assert backend.read(key) == content
+
+
+@pytest.mark.parametrize("ask", ["find", "is_live", "prefix", "read"])
+def test_a_segment_that_goes_while_it_is_used(publish: Publish, ask: str) -> None:
+    """When another process has replaced a segment, what took its place is used instead."""
+    backend = MemoryBackend()
+    publish(backend, WIDE)
+    ObjectDatabase(backend).refresh()
+    (key,) = segment_keys(backend)
+    odb, oid = ObjectDatabase(backend), hash_chunk(WIDE[7])
+    odb.refresh()
+    for at in range(ROLL_PACKS + 1):
+        publish(backend, [b"other %d" % at])
+    index = Index(backend)
+    index.open()
+    index.distrust_cache()
+    assert key not in segment_keys(backend)
+    answer = getattr(odb, ask)(oid.hex()[:12] if ask == "prefix" else oid)
+    assert answer == getattr(ObjectDatabase(backend), ask)(
+        oid.hex()[:12] if ask == "prefix" else oid
+    )
+    assert answer
+    assert odb._index._loose_packs == {}
+
+
+def test_a_cache_that_cannot_be_read_is_done_without(publish: Publish) -> None:
+    """Blocks that fail to be read, time after time, cost no answer."""
+
+    class Failing(MemoryBackend):
+        """A place whose cache gives heads only."""
+
+        failing = False
+
+        def read(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
+            """Fail behind the first bytes of what is cached."""
+            if self.failing and key.startswith("cache/") and start:
+                message = "cannot read"
+                raise StorageError(message)
+            return super().read(key, start, stop)
+
+    backend = Failing()
+    publish(backend, WIDE)
+    ObjectDatabase(backend).refresh()
+    backend.failing = True
+    odb = ObjectDatabase(backend)
+    assert all(odb.is_live(hash_chunk(chunk)) for chunk in WIDE[::100])
+    for at in range(ROLL_PACKS + 1):
+        publish(backend, [b"more %d" % at])
+    odb.refresh()
+    assert all(odb.is_live(hash_chunk(b"more %d" % at)) for at in range(ROLL_PACKS + 1))
+    assert odb.read(hash_chunk(WIDE[3])) == WIDE[3]
+
+
+def test_a_torn_segment_is_not_merged(publish: Publish, rewrite: Rewrite) -> None:
+    """When a merge comes upon a changed block, the rows are read from the packs instead."""
+    backend = MemoryBackend()
+    publish(backend, WIDE)
+    ObjectDatabase(backend).refresh()
+    (key,) = segment_keys(backend)
+    content = backend.read(key)
+    rewrite(backend, key, torn(content, len(content) - 1))
+    chunks = [b"more %d" % at for at in range(ROLL_ROWS + 1)]
+    publish(backend, chunks)
+    odb = ObjectDatabase(backend)
+    odb.refresh()
+    assert key not in segment_keys(backend)
+    fresh = ObjectDatabase(backend)
+    assert all(fresh.is_live(hash_chunk(chunk)) for chunk in (*chunks, *WIDE))

@@ -23,7 +23,7 @@ Rewrite = Callable[[Backend, str, bytes], None]
 def pack(publish: Publish) -> tuple[MemoryBackend, str]:
     """A small pack of raw and coded entries."""
     backend = MemoryBackend()
-    return backend, publish(backend, CHUNKS, "text")
+    return backend, publish(backend, CHUNKS, "zstd")
 
 
 def flip(content: bytes, bit: int) -> bytes:
@@ -35,7 +35,7 @@ def flip(content: bytes, bit: int) -> bytes:
 
 def test_a_sound_pack_has_no_problem(backend: Backend, publish: Publish) -> None:
     """A pack as it was written passes."""
-    assert list(check_pack(backend, publish(backend, CHUNKS, "text"))) == []
+    assert list(check_pack(backend, publish(backend, CHUNKS, "zstd"))) == []
 
 
 def test_every_flipped_bit_is_found(pack: tuple[MemoryBackend, str], rewrite: Rewrite) -> None:
@@ -120,8 +120,9 @@ def test_a_newer_pack_is_told_from_damage(
 
 def test_a_base_that_a_codec_does_not_take_is_refused(backend: Backend, publish: Publish) -> None:
     """A zstd entry that names a base is not believed: nobody knows what was meant."""
-    key = publish(backend, [TEXT], "text")
+    key = publish(backend, [TEXT], "zstd")
     (entry,) = read_footer(backend, key).entries()
+    publish(backend, [b"base"])
     index = encode_index([entry._replace(base=hash_chunk(b"base"))])
     body = backend.read(key, 0, entry.offset + entry.stored_size)
     backend.remove(key)

@@ -29,7 +29,7 @@ def corrupt(backend: Backend, key: str, rewrite: Rewrite, oid: bytes = OID) -> N
     rewrite(backend, key, bytes(content))
 
 
-@pytest.mark.parametrize("hint", ["raw", "text"])
+@pytest.mark.parametrize("hint", ["raw", "zstd"])
 def test_read_into_fills_the_callers_buffer(backend: Backend, publish: Publish, hint: str) -> None:
     """Raw and coded objects are read into a buffer of the caller's, in place."""
     publish(backend, [TEXT], hint)
@@ -112,7 +112,7 @@ def test_an_object_comes_from_its_sound_copy(
         ObjectDatabase(backend).read(OID)
 
 
-@pytest.mark.parametrize("hint", ["raw", "text"])
+@pytest.mark.parametrize("hint", ["raw", "zstd"])
 def test_a_damaged_object_is_named(
     backend: Backend, publish: Publish, rewrite: Rewrite, hint: str
 ) -> None:
@@ -236,7 +236,7 @@ def test_an_extent_is_looked_for_in_every_pack(backend: Backend, publish: Publis
 
 def test_coded_chunks_have_no_extent(backend: Backend, publish: Publish) -> None:
     """What must be decoded cannot be mapped."""
-    publish(backend, [TEXT], "text")
+    publish(backend, [TEXT], "zstd")
     assert ObjectDatabase(backend).extent([OID]) is None
 
 

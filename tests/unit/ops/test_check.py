@@ -138,7 +138,7 @@ def test_second_copy_saves_the_version(filled: Store, weights: Arrays) -> None:
     found = place_of(filled, chunk_of(weights["fc.weight"]))
     content = weights["fc.weight"].tobytes()
     with Transaction(filled.parts) as transaction:
-        transaction.writer.add_stored(found.entry, content)
+        transaction.writer.add_again(found.entry.id, content)
         transaction.publish()
     change_byte(filled, found.pack_key, found.entry.offset)
     report = fsck(filled)

@@ -111,8 +111,8 @@ def test_now_deletes_at_once(deleted: Store) -> None:
     """With ``now`` nothing is held, and the disk has the bytes back."""
     before = sum(files(deleted).values())
     report = deleted.gc(now=True)
-    assert report.deleted_bytes == report.condemned_bytes > 8000
-    assert sum(files(deleted).values()) < before - 8000
+    assert report.deleted_bytes == report.condemned_bytes > 7000
+    assert sum(files(deleted).values()) < before - 7000
     with pytest.raises(NotFoundError):
         deleted.undo("gone")
 

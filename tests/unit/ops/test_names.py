@@ -183,7 +183,8 @@ def test_undo_never_makes_a_name_both_model_and_tag(lenet: Store) -> None:
 def test_dry_run_of_delete_foretells_what_gc_frees(store: Store) -> None:
     """What a dry run says is, to the byte, what gc reports as freed afterwards."""
     for number in (1, 2):
-        store.put({"w": np.random.default_rng(number).random(50_000)}, "m", parents=[])
+        weights = {"w": np.random.default_rng(number).random(50_000)}
+        store.put(weights, "m", parents=[], codec="raw")
     would = store.delete("m@1", dry_run=True)
     store.delete("m@1")
     freed = store.gc(dry_run=True).plan.freed

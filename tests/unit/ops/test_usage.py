@@ -23,7 +23,7 @@ def used(store: Store, write_model: Writer) -> Store:
     shared = np.arange(5000, dtype=np.float32)
     for number in (1, 2):
         own = np.arange(5000, dtype=np.float32) * np.float32(number + 0.5)
-        store.put(write_model({"shared": shared, "own": own}), "lenet")
+        store.put(write_model({"shared": shared, "own": own}), "lenet", codec="raw")
     store.tag("lenet@2", "prod")
     return store
 
@@ -62,6 +62,54 @@ def test_freed_is_what_becomes_unreachable(used: Store, label: str) -> None:
     used.delete("prod")
     used.delete(label)
     assert stored_bytes(used.parts.odb, before - reachable(used.parts)) == expected
+
+
+@pytest.fixture
+def tuned(store: Store, write_model: Writer) -> Store:
+    """A version, and a fine-tune of it that is stored as a difference."""
+    weights = np.random.default_rng(0).standard_normal(50_000).astype(np.float32)
+    for step in range(2):
+        weights = weights * np.float32(1 + step * 1e-5)
+        store.put(write_model({"w": weights}), "lenet")
+    assert store.parts.odb.depth(chunk_of(store, "lenet@2")) == 1
+    return store
+
+
+def chunk_of(store: Store, label: str) -> ObjectId:
+    """The only chunk of a version's only tensor."""
+    (row,) = store.tensors(label)
+    return ObjectId(store.parts.odb.tensor(row.id).chunks)
+
+
+def test_a_base_is_shared_by_those_that_need_it(tuned: Store) -> None:
+    """Deleting the version that a fine-tune is based on frees nothing of the base."""
+    base = tuned.parts.odb.find(chunk_of(tuned, "lenet@1"))
+    assert base is not None
+    first, second = usage(tuned, "lenet@1"), usage(tuned, "lenet@2")
+    assert first.freed_bytes < first.exclusive_bytes < base.entry.stored_size
+    assert first.shared_bytes >= base.entry.stored_size
+    assert second.shared_bytes >= base.entry.stored_size
+    dry = tuned.delete("lenet@1", dry_run=True)
+    assert dry.freed_bytes == first.freed_bytes
+    tuned.delete("lenet@1")
+    after = usage(tuned, "lenet@2")
+    assert after.exclusive_bytes >= base.entry.stored_size
+    tuned.gc(now=True)
+    assert tuned.parts.odb.find(chunk_of(tuned, "lenet@2")) is not None
+    assert tuned.fsck(full=True).clean
+
+
+def test_why_tells_of_what_is_based_on_a_chunk(tuned: Store) -> None:
+    """A chunk is kept by its own version and by each that is stored as a difference from it."""
+    base, user = chunk_of(tuned, "lenet@1"), chunk_of(tuned, "lenet@2")
+    own, based = why(tuned.parts, str(base))
+    assert (own.label, own.tensor, own.base_of) == ("lenet@1", "w", None)
+    assert (based.label, based.tensor, based.base_of) == ("lenet@2", "w", user)
+    tuned.delete("lenet@1")
+    (only,) = [reason for reason in why(tuned.parts, str(base)) if reason.state == "kept"]
+    assert only.base_of == user
+    assert f"is what chunk {user} in lenet@2:" in str(only)
+    assert "is based on, kept" in str(only)
 
 
 def test_a_chain_of_ancestors_is_freed_with_its_only_descendant(used: Store) -> None:
