@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import mstore as library
 
 
 def test_put_says_the_version_and_what_it_took(mstore: Any) -> None:
-    """A put prints NAME@N HASH, then tensors, files, bytes, bytes new and bytes stored."""
+    """A put prints NAME@N HASH, then tensors, files, bytes, bytes new, bytes stored, the share."""
     mstore("init")
     mstore.write_model("lenet.safetensors", 1)
     first, second = mstore.lines("put", "lenet.safetensors")
@@ -20,7 +21,7 @@ def test_put_says_the_version_and_what_it_took(mstore: Any) -> None:
     assert len(hex_id) == 64
     assert second.startswith("2 tensors in 1 file, 9.4 KiB; ")
     assert " new, " in second
-    assert second.endswith(" stored")
+    assert re.search(r" stored \([0-9.]+ %\)$", second)
 
 
 def test_put_of_an_unchanged_model_says_so(stocked: Any) -> None:

@@ -9,7 +9,8 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 from mstore.errors import CorruptError, InvalidInputError
 from mstore.format.safetensors import Header, header_length, parse_header
@@ -25,12 +26,22 @@ _INLINE = 256 << 10
 _THREADS = min(4, os.cpu_count() or 1)
 _LENGTH_SIZE = 8
 
+A = TypeVar("A")
+B = TypeVar("B")
+
 
 class HashedChunk(NamedTuple):
-    """A chunk and its id; ``content`` is valid until the next one is asked for."""
+    """A chunk and its id."""
 
     id: ObjectId
     content: memoryview
+
+
+class HashedRegion(NamedTuple):
+    """Chunks that lie in one buffer: their contents are valid until ``release`` is called."""
+
+    chunks: list[HashedChunk]
+    release: Callable[[], None]
 
 
 class Region(NamedTuple):
@@ -68,7 +79,10 @@ def _parse(source: Source) -> Header | None:
 
 
 class Hasher:
-    """Threads and buffers that cut and hash one file after another."""
+    """Threads and buffers that cut and hash one file after another.
+
+    The threads are lent for other work on the chunks too: see ``in_order``.
+    """
 
     def __init__(self, threads: int = _THREADS) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="mstore-hash")
@@ -79,34 +93,39 @@ class Hasher:
         """Stop the threads."""
         self._pool.shutdown(cancel_futures=True)
 
-    def tensor_chunks(self, source: Source, header: Header) -> Iterator[HashedChunk]:
+    def tensor_regions(self, source: Source, header: Header) -> Iterator[HashedRegion]:
         """The chunks of every tensor of a file, in the order of the file's bytes."""
-        return self._hash(self._tensor_regions(source, header), source.size)
+        regions = self._tensor_regions(source, header)
+        return self.in_order(_hash_region, regions, source.size)
+
+    def opaque_regions(self, source: Source) -> Iterator[HashedRegion]:
+        """The content-defined chunks of a file."""
+        return self.in_order(_hash_region, self._opaque_regions(source), source.size)
+
+    def tensor_chunks(self, source: Source, header: Header) -> Iterator[HashedChunk]:
+        """The chunks of ``tensor_regions``, each valid until the next one is asked for."""
+        return _each_chunk(self.tensor_regions(source, header))
 
     def opaque_chunks(self, source: Source) -> Iterator[HashedChunk]:
-        """The content-defined chunks of a file."""
-        return self._hash(self._opaque_regions(source), source.size)
+        """The chunks of ``opaque_regions``, each valid until the next one is asked for."""
+        return _each_chunk(self.opaque_regions(source))
 
-    def _hash(self, regions: Iterable[Region], size: int) -> Iterator[HashedChunk]:
+    def in_order(self, work: Callable[[A], B], items: Iterable[A], size: int) -> Iterator[B]:
+        """The results of ``work`` in the order of the items, a few of them worked on ahead.
+
+        ``size`` is that of the file in bytes: a small one is worth no thread. Work that was begun
+        earlier never waits for work that was begun later.
+        """
         if size <= _INLINE:
-            for region in regions:
-                yield from _hash_region(region)
+            yield from map(work, items)
             return
-        waiting: deque[tuple[Region, Future[list[HashedChunk]]]] = deque()
-        for region in regions:
-            waiting.append((region, self._pool.submit(_hash_region, region)))
+        waiting: deque[Future[B]] = deque()
+        for item in items:
+            waiting.append(self._pool.submit(work, item))
             if len(waiting) > self._ahead:
-                yield from self._take(waiting)
+                yield waiting.popleft().result()
         while waiting:
-            yield from self._take(waiting)
-
-    @staticmethod
-    def _take(waiting: deque[tuple[Region, Future[list[HashedChunk]]]]) -> Iterator[HashedChunk]:
-        region, future = waiting.popleft()
-        chunks = future.result()
-        yield from chunks
-        if chunks:
-            region.release(chunks[0].content)
+            yield waiting.popleft().result()
 
     def _tensor_regions(self, source: Source, header: Header) -> Iterator[Region]:
         start, cuts, total = len(header.header), list[int](), 0
@@ -171,11 +190,17 @@ def _grid(header: Header) -> Iterator[int]:
             yield rest
 
 
-def _hash_region(region: Region) -> list[HashedChunk]:
+def _hash_region(region: Region) -> HashedRegion:
     view = region.load()
     chunks, at = [], 0
     for length in region.cuts:
         content = view[at : at + length]
         chunks.append(HashedChunk(hash_chunk(content), content))
         at += length
-    return chunks
+    return HashedRegion(chunks, partial(region.release, view))
+
+
+def _each_chunk(regions: Iterable[HashedRegion]) -> Iterator[HashedChunk]:
+    for region in regions:
+        yield from region.chunks
+        region.release()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from mstore.codecs import Coded
 from mstore.format.objects import encode_object
 from mstore.ids import Buffer, ObjectId, hash_model, hash_object
 from mstore.objects import Object, OpaqueFile, TensorFile
@@ -66,9 +67,14 @@ class _Ids:
         self.new_bytes = 0
         self.files: list[ObjectId] = []
 
-    def add_chunk(self, oid: bytes, raw: Buffer, *, codec_hint: str = "raw") -> bool:
+    def lacks(self, oid: bytes) -> bool:
+        """No chunk is worth encoding."""
+        del oid
+        return False
+
+    def add_chunk(self, oid: bytes, raw: Buffer, coded: Coded | None = None) -> bool:
         """Nothing to keep: the file object names its chunks."""
-        del oid, raw, codec_hint
+        del oid, raw, coded
         return False
 
     def add_object(self, value: Object) -> ObjectId:

@@ -1,13 +1,17 @@
 """Files into a transaction: cut, hashed, and written where the store lacks them.
 
-Nothing is visible yet; ``put`` makes a version of it.
+Nothing is visible yet; ``put`` makes a version of it. Regions of a file are read and hashed in
+threads, this thread asks in order what the store lacks, threads encode that, and this thread
+writes it in order.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from typing import NamedTuple, Protocol
 
-from mstore.format.safetensors import Header
+from mstore.codecs import Coded
+from mstore.format.safetensors import Header, Span
 from mstore.ids import ID_SIZE, Buffer, ObjectId
 from mstore.objects import (
     CHUNK_SIZE,
@@ -19,15 +23,17 @@ from mstore.objects import (
     Tree,
     TreeEntry,
 )
-from mstore.ops.chunking import HashedChunk, Hasher, read_header
+from mstore.ops.chunking import HashedChunk, HashedRegion, Hasher, read_header
+from mstore.ops.deltas import Encoding, TensorEncoding
+from mstore.ops.encoding import Encoder, Method
 from mstore.ops.sources import NamedFile, Source, SourceTree
 
 Progress = Callable[[int, int, int], None]
 """Called with bytes done, bytes in all, and bytes that the store did not hold before."""
 
-_SNIFF = 8 << 10
-
 Path = tuple[str, ...]
+Encode = Callable[[HashedChunk], Coded | None]
+"""Encodes one chunk, in any thread; None where it stays raw."""
 
 
 class Sink(Protocol):
@@ -38,7 +44,11 @@ class Sink(Protocol):
         """Bytes taken that were not there before."""
         ...
 
-    def add_chunk(self, oid: ObjectId, raw: Buffer, *, codec_hint: str = "raw") -> bool:
+    def lacks(self, oid: ObjectId) -> bool:
+        """Whether a chunk is worth encoding: it is not there yet."""
+        ...
+
+    def add_chunk(self, oid: ObjectId, raw: Buffer, coded: Coded | None = None) -> bool:
         """Take a chunk; False when it was there already."""
         ...
 
@@ -56,13 +66,25 @@ class StoredTree(NamedTuple):
     tensors: list[tuple[str, bytes]]
 
 
-def store_tree(writer: Sink, source: SourceTree, progress: Progress | None = None) -> StoredTree:
+class _Work(NamedTuple):
+    """A region, and how each of its chunks is encoded: None for those that stay raw."""
+
+    region: HashedRegion
+    encodes: list[Encode | None]
+
+
+def store_tree(
+    writer: Sink,
+    source: SourceTree,
+    progress: Progress | None = None,
+    encoding: Encoding | None = None,
+) -> StoredTree:
     """Write what the store lacks of some files, and the objects that describe them.
 
-    CorruptError names a file whose header breaks a rule, ConflictError one that changed while it
-    was read.
+    Without ``encoding`` all tensors stay raw. CorruptError names a file whose header breaks a
+    rule, ConflictError one that changed while it was read.
     """
-    with closing(_Intake(writer, source, progress)) as intake:
+    with closing(_Intake(writer, source, progress, encoding)) as intake:
         stored: dict[Path, tuple[EntryType, ObjectId]] = {}
         for file in source.files:
             oid = intake.store_file(file)
@@ -92,15 +114,22 @@ def store_folders(
 
 
 class _Intake:
-    """One transaction's files, with the threads that hash them and the count of what was done."""
+    """One transaction's files, the threads that work on them, and the count of what was done."""
 
-    def __init__(self, writer: Sink, source: SourceTree, progress: Progress | None) -> None:
+    def __init__(
+        self,
+        writer: Sink,
+        source: SourceTree,
+        progress: Progress | None,
+        encoding: Encoding | None,
+    ) -> None:
         self.size = 0
         self.tensors: list[tuple[str, bytes]] = []
         self._done = 0
         self._total = sum(file.size for file in source.files)
-        self._writer, self._progress = writer, progress
+        self._writer, self._progress, self._encoding = writer, progress, encoding
         self._hasher = Hasher()
+        self._encoded: set[bytes] = set()
 
     def close(self) -> None:
         self._hasher.close()
@@ -108,45 +137,87 @@ class _Intake:
     def store_file(self, file: NamedFile) -> ObjectId:
         with file.open() as source:
             header = read_header(source)
-            stored = self._opaque(source) if header is None else self._tensors(source, header)
+            if header is None:
+                stored: OpaqueFile | TensorFile = self._opaque(source)
+            else:
+                stored = self._tensor_file(source, header, "/".join(file.parts))
             source.finish()
         self.size += source.size
         return self._writer.add_object(stored)
 
     def _opaque(self, source: Source) -> OpaqueFile:
         sizes: list[int] = []
-        chunks = self._hasher.opaque_chunks(source)
-        ids = self._store(chunks, sizes.append, hint=None)
-        return OpaqueFile(source.size, tuple(sizes), ids)
+        ids = bytearray()
+        work = self._opaque_work(self._hasher.opaque_regions(source))
+        for chunk in self._store(work, source.size):
+            sizes.append(len(chunk.content))
+            ids += chunk.id
+        return OpaqueFile(source.size, tuple(sizes), bytes(ids))
 
-    def _tensors(self, source: Source, header: Header) -> TensorFile:
-        chunks = self._hasher.tensor_chunks(source, header)
-        ids = self._store(chunks, lambda _: None, hint="raw")
+    def _opaque_work(self, regions: Iterable[HashedRegion]) -> Iterator[_Work]:
+        """The first chunk of a file decides how all of it is encoded."""
+        encode: Encode | None = None
+        for number, region in enumerate(regions):
+            if number == 0:
+                method = Encoder().plan(None, region.chunks[0].content)
+                encode = partial(_encode_alone, method) if method.alone else None
+            yield _Work(region, [self._encode_of(chunk, encode) for chunk in region.chunks])
+
+    def _tensor_file(self, source: Source, header: Header, path: str) -> TensorFile:
+        encodings = [self._tensor_encoding(path, span) for span in header.spans]
+        slots = _slots(header.spans, encodings)
+        work = (
+            _Work(region, [self._encode_of(chunk, next(slots)) for chunk in region.chunks])
+            for region in self._hasher.tensor_regions(source, header)
+        )
+        ids = b"".join(chunk.id for chunk in self._store(work, source.size))
         tensors, at = [], 0
-        for span in header.spans:
+        for span, encoding in zip(header.spans, encodings, strict=True):
             size = -(-(span.stop - span.start) // CHUNK_SIZE) * ID_SIZE
             oid = self._writer.add_object(Tensor(span.dtype, span.shape, ids[at : at + size]))
             tensors.append((span.name, bytes(oid)))
             at += size
+            if self._encoding is not None and encoding is not None:
+                self._encoding.finish(encoding, oid)
         self.tensors += tensors
         return TensorFile("safetensors", source.size, bytes(header.header), tuple(tensors))
 
-    def _store(
-        self, chunks: Iterable[HashedChunk], note: Callable[[int], object], hint: str | None
-    ) -> bytes:
-        """Write chunks and return their ids; without a hint the first chunk decides."""
-        ids = bytearray()
-        for chunk in chunks:
-            hint = hint or _codec_hint(chunk.content)
-            self._writer.add_chunk(chunk.id, chunk.content, codec_hint=hint)
-            size = len(chunk.content)
-            note(size)
-            ids += chunk.id
-            self._done += size
-            if self._progress is not None:
-                self._progress(self._done, self._total, self._writer.new_bytes)
-        return bytes(ids)
+    def _tensor_encoding(self, path: str, span: Span) -> TensorEncoding | None:
+        return None if self._encoding is None else self._encoding.tensor(path, span)
+
+    def _encode_of(self, chunk: HashedChunk, encode: Encode | None) -> Encode | None:
+        """``encode`` if the chunk is worth it, being neither there nor on its way."""
+        if encode is None or chunk.id in self._encoded or not self._writer.lacks(chunk.id):
+            return None
+        self._encoded.add(chunk.id)
+        return encode
+
+    def _store(self, work: Iterable[_Work], size: int) -> Iterator[HashedChunk]:
+        """Encode and write chunks, and give each once it is written."""
+        for done, coded in self._hasher.in_order(_encode, work, size):
+            for chunk, stored in zip(done.chunks, coded, strict=True):
+                self._writer.add_chunk(chunk.id, chunk.content, stored)
+                self._encoded.discard(chunk.id)
+                self._done += len(chunk.content)
+                if self._progress is not None:
+                    self._progress(self._done, self._total, self._writer.new_bytes)
+                yield chunk
+            done.release()
 
 
-def _codec_hint(content: memoryview) -> str:
-    return "raw" if b"\0" in bytes(content[:_SNIFF]) else "text"
+def _encode(work: _Work) -> tuple[HashedRegion, list[Coded | None]]:
+    chunks = zip(work.region.chunks, work.encodes, strict=True)
+    return work.region, [encode and encode(chunk) for chunk, encode in chunks]
+
+
+def _encode_alone(method: Method, chunk: HashedChunk) -> Coded | None:
+    return method.encode(chunk.content)
+
+
+def _slots(
+    spans: Sequence[Span], encodings: Sequence[TensorEncoding | None]
+) -> Iterator[Encode | None]:
+    """How each chunk of a file's tensors is encoded, in the order of the file's bytes."""
+    for span, encoding in zip(spans, encodings, strict=True):
+        for number in range(-(-(span.stop - span.start) // CHUNK_SIZE)):
+            yield None if encoding is None else partial(encoding.encode, number)

@@ -1,7 +1,8 @@
 """Storing files as the next version of a model.
 
 Order (SPEC §4): lease, chunks and objects, everything durable, then the name. Until the name's
-slot is linked nothing is visible, so a failure anywhere leaves the store as it was.
+slot is linked nothing is visible, so a failure anywhere leaves the store as it was. What is kept
+of the tensors' sketches comes last: losing it loses nothing.
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,8 @@ from mstore.errors import ConflictError
 from mstore.format.slots import Row, check_ref_name
 from mstore.ids import ObjectId, hash_model
 from mstore.objects import Parent, Relation, Value, Version
+from mstore.ops.deltas import Encoding
+from mstore.ops.encoding import Policy
 from mstore.ops.intake import Progress, StoredTree, store_tree
 from mstore.ops.names import tag_value, tag_version
 from mstore.ops.revive import keep_alive
@@ -38,7 +41,10 @@ class Description:
 
 @dataclass(frozen=True, slots=True)
 class PutResult:
-    """What a put did. Sizes are bytes: of the files, new to the store, and grown on disk."""
+    """What a put did. Sizes are bytes: of the files, new to the store, and grown on disk.
+
+    ``deltas`` of the tensors are stored as differences from others.
+    """
 
     name: str
     number: int
@@ -49,6 +55,7 @@ class PutResult:
     size_bytes: int
     new_bytes: int
     stored_bytes: int
+    deltas: int = 0
     tags: tuple[str, ...] = ()
 
 
@@ -58,10 +65,13 @@ def put(
     name: str,
     description: Description,
     *,
+    codec: Policy = "auto",
     always: bool = False,
     progress: Progress | None = None,
 ) -> PutResult:
     """Store ``source`` as the next version of ``name``; durable when it returns.
+
+    ``codec`` says how much is done to make tensors small, "raw" nothing.
 
     Without ``always``, files and description that equal the newest version's make no new
     version. CorruptError names a file whose header breaks a rule, ConflictError one that changed
@@ -76,10 +86,12 @@ def put(
             raise ConflictError(f"'{name}' is a tag", hint="choose another name: --name")
         parents = _parents(parts, before, description)
         keep_alive(parts, (), [ObjectId(parent.id) for parent in parents])
-        stored = store_tree(transaction.writer, source, progress)
+        encoding = Encoding(parts, codec, _origins(parents, before))
+        stored = store_tree(transaction.writer, source, progress, encoding)
         version = _version(stored, description, parents, single=source.single, now=parts.clock())
         same = None if always else _unchanged(parts, before, version)
         row = same or _commit(transaction, name, version)
+    encoding.sketches.save(ObjectId(row.version))
     for tag in description.tags:
         tag_version(parts, ObjectId(row.version), tag, author=description.author)
     return PutResult(
@@ -92,6 +104,7 @@ def put(
         size_bytes=stored.size,
         new_bytes=transaction.writer.new_bytes,
         stored_bytes=transaction.writer.stored_bytes,
+        deltas=encoding.deltas,
         tags=description.tags,
     )
 
@@ -117,6 +130,14 @@ def _parents(parts: Parts, before: RefTable | None, description: Description) ->
         head = before.head if before else None
         found = [ObjectId(head.version)] if head else []
     return tuple(Parent(bytes(oid), description.relation) for oid in found)
+
+
+def _origins(parents: tuple[Parent, ...], before: RefTable | None) -> list[ObjectId]:
+    """The versions whose tensors new ones are likely to resemble, the likeliest first."""
+    found = [ObjectId(parent.id) for parent in parents]
+    if before is not None and before.head is not None:
+        found.append(ObjectId(before.head.version))
+    return list(dict.fromkeys(found))
 
 
 def _version(

@@ -8,6 +8,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol, Self
 
@@ -32,20 +33,30 @@ class Source(Protocol):
         """Raise ConflictError when the bytes changed since they were first looked at."""
 
 
+class Origin(Protocol):
+    """Bytes that come from neither a path nor arrays, and are made when they are read."""
+
+    def open(self) -> AbstractContextManager[Source]:
+        """The bytes; may be read from several threads at once."""
+        ...
+
+
 class NamedFile(NamedTuple):
     """One file to be stored: its path in the version, and how to open its bytes."""
 
     parts: tuple[str, ...]
     size: int
     executable: bool
-    origin: "Path | ArrayFile"
+    origin: "Path | ArrayFile | Origin"
     follow: bool = False
 
-    def open(self) -> "FileSource | ArraySource":
+    def open(self) -> AbstractContextManager[Source]:
         """The bytes of this file, as a context manager."""
         if isinstance(self.origin, ArrayFile):
             return ArraySource(self.origin)
-        return FileSource(self.origin, follow=self.follow)
+        if isinstance(self.origin, Path):
+            return FileSource(self.origin, follow=self.follow)
+        return self.origin.open()
 
 
 class SourceTree(NamedTuple):

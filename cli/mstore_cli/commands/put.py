@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mstore_cli import render
+from mstore_cli.allocation import keep_freed_memory
 from mstore_cli.parameters import Metric, ModelName, Pair, Revision, collect
 from mstore_cli.progress import progress
 from mstore_cli.run import Run, verb
@@ -26,6 +27,8 @@ RELATIONS = (
     "reverted",
 )
 """Those of mstore.objects.Relation, written out so that --help need not import it."""
+POLICIES = ("raw", "auto", "small")
+"""Those of mstore.ops.encoding.Policy, likewise."""
 
 
 def read_metadata(
@@ -102,6 +105,13 @@ def read_metadata(
 @click.option(
     "--author", metavar="TEXT", help="Who stores it; else $MSTORE_AUTHOR, else your login name."
 )
+@click.option(
+    "--codec",
+    type=click.Choice(POLICIES),
+    default="auto",
+    help="How tensors are stored: raw can be mapped, small takes the longest.",
+    show_default=True,
+)
 @click.option("--always", is_flag=True, help="Make a version even when nothing changed.")
 @click.option("--follow", is_flag=True, help="Store what symbolic links point at.")
 def command(
@@ -117,6 +127,7 @@ def command(
     What the store already holds takes no space again. Files that are unchanged make no new
     version. Several PATHs are stored together as one folder.
     """
+    keep_freed_memory()
     store = run.store()
     with progress("put") as report:
         result = store.put(
@@ -138,7 +149,16 @@ def put_text(result: "PutResult") -> Iterator[render.Part]:
     yield (
         f"{render.count(result.tensors, 'tensor')} in {render.count(result.files, 'file')}, "
         f"{render.size(result.size_bytes)}; {render.size(result.new_bytes)} new, "
-        f"{render.size(result.stored_bytes)} stored"
+        f"{render.size(result.stored_bytes)} stored{share(result)}"
     )
     if result.tags:
         yield f"tagged {', '.join(result.tags)}"
+
+
+def share(result: "PutResult") -> str:
+    """What was stored of the files' bytes, and how many tensors as differences."""
+    if not result.size_bytes:
+        return ""
+    percent = f"{100 * result.stored_bytes / result.size_bytes:.1f} %"
+    deltas = f", {render.count(result.deltas, 'delta')}" if result.deltas else ""
+    return f" ({percent}{deltas})"

@@ -14,6 +14,7 @@ from mstore.format.objects import encode_object
 from mstore.format.safetensors import build_header
 from mstore.ids import hash_chunk
 from mstore.objects import OpaqueFile, TensorFile, Tree, TreeEntry, Version
+from mstore.ops.encoding import POLICIES
 from mstore.ops.sources import FileSource
 from mstore.parts import Transaction
 from mstore.store import Store
@@ -73,6 +74,37 @@ def test_folder_comes_back_whole(
     assert contents(tmp_path / "back") == contents(model)
     assert os.access(tmp_path / "back" / "run.sh", os.X_OK)
     assert not os.access(tmp_path / "back" / "config.json", os.X_OK)
+
+
+def test_growth_is_what_is_on_the_disk(store: Store, weights: Weights, tmp_path: Path) -> None:
+    """The bytes that a put says it stored are those by which the packs grew."""
+    before = 0
+    for policy in POLICIES:
+        scaled = {name: array * 2 for name, array in weights.items()}
+        weights = {name: scaled[name].astype(weights[name].dtype) for name in weights}
+        result = store.put(weights, "lenet", codec=policy)
+        now = sum(path.stat().st_size for path in (tmp_path / "store" / "objects").iterdir())
+        assert result.stored_bytes == now - before
+        before = now
+
+
+def test_folder_of_many_kinds_of_files_is_encoded_in_order(store: Store, tmp_path: Path) -> None:
+    """Large and small, text and weights, all in threads: each file gets its own bytes back."""
+    folder = tmp_path / "m"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        big = rng.standard_normal((1500 + number, 1000), dtype=np.float32)
+        tensors = {"big": big, "small": big[:3].copy(), "tiny": big[0, :7].copy()}
+        save_file(tensors, folder / f"{number}.safetensors")
+        (folder / f"{number}.txt").write_text("line of text\n" * 200_000)
+        (folder / f"{number}.bin").write_bytes(os.urandom(3 << 20))
+    seen: list[tuple[int, int, int]] = []
+    store.put(folder, progress=lambda *counts: seen.append(counts))
+    store.get("m", tmp_path / "back")
+    assert contents(tmp_path / "back") == contents(folder)
+    assert seen == sorted(seen)
+    assert seen[-1][0] <= seen[-1][1] == sum(path.stat().st_size for path in folder.iterdir())
 
 
 def test_unchanged_model_makes_no_new_version(
