@@ -48,6 +48,22 @@ def weights() -> dict[str, np.ndarray]:
     }
 
 
+@pytest.fixture
+def tuned() -> list[dict[str, np.ndarray]]:
+    """A model and three fine-tunes, each of the one before: every number changes a little."""
+    rng = np.random.default_rng(3)
+    shapes = {"fc.weight": (256, 256), "fc.bias": (256,), "head": (40, 256)}
+    arrays = {name: rng.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
+    found = [arrays]
+    for _ in range(3):
+        steps = {
+            name: rng.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()
+        }
+        arrays = {name: array + steps[name] * np.float32(1e-5) for name, array in arrays.items()}
+        found.append(arrays)
+    return found
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what needs disks of its own where nothing can be mounted."""
     apart = [item for item in items if item.path.name in NEED_MOUNTS]

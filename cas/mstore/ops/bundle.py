@@ -1,10 +1,12 @@
 """Bundles: what another store lacks, in one file (SPEC §10).
 
-The layout is planned from the pack indexes before anything is read, so the size is known first
-and the file is written in one go. Objects keep the encoding that they have in this store.
+The layout is planned before the file is begun, so its size is known and it is written in one go.
+Objects keep the encoding that they have in this store, and so their base if it is in the bundle
+or belongs to a prerequisite. What has to leave its base behind is coded without it, twice: once
+to know how many bytes that takes, once to write them.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -24,18 +26,25 @@ from mstore.format.bundle import (
     hasher,
     pack_offsets,
 )
-from mstore.format.pack import HEADER, PACK_CAP, RAW, Entry, align, encode_index, pack_name
+from mstore.format.pack import (
+    HEADER,
+    PACK_CAP,
+    RAW,
+    Entry,
+    align,
+    encode_index,
+    pack_name,
+    stored_check,
+)
 from mstore.ids import Buffer, Kind, ObjectId
 from mstore.odb import Location
 from mstore.odb.check import check_pack
-from mstore.odb.entries import decode_entry
 from mstore.ops.bundle_reader import open_bundle
 from mstore.ops.copying import (
     Needs,
     Offer,
     Progress,
     Tally,
-    locate,
     needed_objects,
     needs_of,
     receive,
@@ -43,6 +52,8 @@ from mstore.ops.copying import (
 )
 from mstore.ops.offers import select_offers
 from mstore.ops.places import place_path, stripped_error
+from mstore.ops.sending import Recoder, ahead
+from mstore.ops.shelf import Shelf
 from mstore.ops.transfer import TransferReport, make_report
 from mstore.parts import Parts
 from mstore.refs import HEADS
@@ -65,7 +76,10 @@ class BundleReport:
 
 
 class PlannedPack(NamedTuple):
-    """A pack before it is written: each object's place in this store and in the new pack."""
+    """A pack before it is written: each object's place in this store and in the new pack.
+
+    An object that has a base in one of them only is coded anew.
+    """
 
     moves: list[tuple[Location, Entry]]
     footer: bytes
@@ -98,14 +112,18 @@ def create_bundle(
         raise InvalidInputError(
             "nothing to bundle: there is no newer version", hint="see: mstore log"
         )
-    oids = needed_objects(parts, needs) - needed_objects(parts, there)
-    packs = plan_packs(locate(parts.odb, oids))
+    needed, held = needed_objects(parts, needs), needed_objects(parts, there)
+    shelf = Shelf(parts.odb)
+    oids = needed - held
+    oids |= shelf.worthwhile_bases(oids, held.__contains__)
+    writing = _Writing(shelf, Recoder([parts.odb], lambda: needed))
+    packs = plan_packs(writing.plan(shelf.in_order(oids), held))
     manifest = _manifest(parts, offers, bases, packs)
     content = encode_manifest(manifest)
     _, end = pack_offsets(len(content), manifest.packs)
     header = encode_header(Header(len(content), end + TRAILER_SIZE))
     tally = Tally(progress, total=sum(entry.raw_size for pack in packs for _, entry in pack.moves))
-    pieces = _pieces(parts, header + content, manifest.packs, packs, tally)
+    pieces = _pieces(writing, header + content, manifest.packs, packs, tally)
     _write(place_path(path), _with_trailer(pieces), end + TRAILER_SIZE, force=force)
     return describe_bundle(Path(path), manifest, len(oids))
 
@@ -141,11 +159,14 @@ def offers_of(manifest: Manifest) -> list[Offer]:
 def verify_bundle(path: str | Path) -> BundleReport:
     """What a bundle holds; CorruptError names the first pack or object that is damaged.
 
-    Reads everything and decodes every object.
+    Reads everything and decodes every object, but for differences from what a prerequisite has:
+    of these the stored bytes are checked.
     """
     bundle = open_bundle(Path(path))
     for key in bundle.odb.packs():
-        for problem in check_pack(bundle.backend, key):
+        for problem in check_pack(bundle.backend, key, bundle.odb.read_base):
+            if problem.kind == "base" and bundle.manifest.prerequisites:
+                continue
             raise CorruptError(f"'{path}': {problem.message}")
     count = sum(len(bundle.odb.entries(key)) for key in bundle.odb.packs())
     return describe_bundle(Path(path), bundle.manifest, count)
@@ -170,13 +191,56 @@ def describe_bundle(path: Path, manifest: Manifest, objects: int) -> BundleRepor
     )
 
 
-def plan_packs(locations: Iterable[Location]) -> list[PlannedPack]:
-    """Objects laid out as packs, in the order given; a delta is planned as the whole object."""
+class _Writing:
+    """Reads objects from a store and gives them the form that they have in a bundle."""
+
+    def __init__(self, shelf: Shelf, recoder: Recoder) -> None:
+        self._shelf = shelf
+        self._recoder = recoder
+
+    def plan(
+        self, locations: Sequence[Location], held: Collection[ObjectId]
+    ) -> Iterator[tuple[Location, Entry]]:
+        """Each object with its entry in the bundle, offset aside; bases come first or are held."""
+        coming = {location.entry.id for location in locations}
+
+        def entry_of(location: Location) -> Entry:
+            entry = location.entry
+            if entry.base is None or (
+                (entry.base in coming or entry.base in held) and self._shelf.chain(entry.id)
+            ):
+                return entry
+            return self._alone(entry)[0]
+
+        threaded = any(location.entry.base is not None for location in locations)
+        yield from zip(locations, ahead(locations, entry_of, threaded=threaded), strict=True)
+
+    def stored(self, location: Location, entry: Entry) -> Buffer:
+        """The bytes of an object as the bundle stores them, verified; CorruptError otherwise."""
+        if entry.base == location.entry.base:
+            return self._shelf.unpack(location)[1]
+        again, stored = self._alone(location.entry)
+        if again != entry._replace(offset=again.offset):
+            raise CorruptError(
+                f"chunk '{entry.id}' was coded in two ways", hint="check this machine's memory"
+            )
+        return stored
+
+    def _alone(self, entry: Entry) -> tuple[Entry, Buffer]:
+        raw = self._shelf.read(entry.id)
+        coded = self._recoder(entry.id, raw)
+        if coded is None:
+            return Entry(entry.id, entry.kind, RAW, 0, len(raw), len(raw)), raw
+        size, check = len(coded.stored), stored_check(coded.stored)
+        return Entry(entry.id, entry.kind, coded.code, 0, size, len(raw), check), coded.stored
+
+
+def plan_packs(objects: Iterable[tuple[Location, Entry]]) -> list[PlannedPack]:
+    """Objects laid out as packs, in the order given; offsets of the entries are not yet right."""
     packs: list[PlannedPack] = []
     moves: list[tuple[Location, Entry]] = []
     end = len(HEADER)
-    for location in locations:
-        entry = _without_base(location.entry)
+    for location, entry in objects:
         offset = _start(end, entry)
         if moves and offset + entry.stored_size > PACK_CAP:
             packs.append(_sealed(moves))
@@ -184,12 +248,6 @@ def plan_packs(locations: Iterable[Location]) -> list[PlannedPack]:
         moves.append((location, entry._replace(offset=offset)))
         end = offset + entry.stored_size
     return [*packs, _sealed(moves)] if moves else packs
-
-
-def _without_base(entry: Entry) -> Entry:
-    if entry.base is None:
-        return entry
-    return Entry(entry.id, entry.kind, RAW, 0, entry.raw_size, entry.raw_size)
 
 
 def _start(end: int, entry: Entry) -> int:
@@ -245,7 +303,11 @@ def _manifest(
 
 
 def _pieces(
-    parts: Parts, front: bytes, spans: Sequence[PackSpan], packs: list[PlannedPack], tally: Tally
+    writing: _Writing,
+    front: bytes,
+    spans: Sequence[PackSpan],
+    packs: list[PlannedPack],
+    tally: Tally,
 ) -> Iterator[Buffer]:
     """The bytes of a bundle before its trailer, one after another."""
     yield front
@@ -253,30 +315,20 @@ def _pieces(
     offsets, _ = pack_offsets(len(front) - HEADER_SIZE, spans)
     for pack, span, offset in zip(packs, spans, offsets, strict=True):
         yield bytes(offset - end)
-        yield from _pack_pieces(parts, pack, tally)
+        yield from _pack_pieces(writing, pack, tally)
         end = offset + span.size
 
 
-def _pack_pieces(parts: Parts, pack: PlannedPack, tally: Tally) -> Iterator[Buffer]:
+def _pack_pieces(writing: _Writing, pack: PlannedPack, tally: Tally) -> Iterator[Buffer]:
     yield HEADER
     end = len(HEADER)
-    for location, entry in pack.moves:
+    contents = ahead(pack.moves, lambda move: writing.stored(*move))
+    for (_, entry), stored in zip(pack.moves, contents, strict=True):
         yield bytes(entry.offset - end)
-        yield _stored(parts, location, entry)
+        yield stored
         end = entry.offset + entry.stored_size
         tally.add(entry.raw_size, new=True)
     yield pack.footer
-
-
-def _stored(parts: Parts, location: Location, entry: Entry) -> Buffer:
-    """The bytes of an object as the bundle stores them, verified; CorruptError otherwise."""
-    there = location.entry
-    if there.base is not None:
-        return parts.odb.read(entry.id)
-    stop = there.offset + there.stored_size
-    stored = parts.backend.read(location.pack_key, there.offset, stop)
-    decode_entry(location.pack_key, there, stored)
-    return stored
 
 
 def _with_trailer(pieces: Iterable[Buffer]) -> Iterator[Buffer]:

@@ -1,14 +1,13 @@
 """What every transfer shares: which rows and objects the far side lacks, and bringing them there.
 
-1. Every object is verified by its id when it is read, and only then written.
+1. Every object is verified by its id when it is read, and only then written (``sending``).
 2. Objects are published in packs as they come, so what arrived before a kill is never sent again.
 3. A name changes only inside a transaction that has seen each object it needs live (rule W2), so
    nothing depends on what an earlier, finished transaction saw.
 4. Rows are only added: a number never comes to mean another version.
 """
 
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
@@ -16,8 +15,10 @@ import msgspec
 
 from mstore.errors import ConflictError, CorruptError, NotFoundError
 from mstore.format.slots import Row
-from mstore.ids import Kind, ObjectId
-from mstore.odb import Location, ObjectDatabase, PackWriter
+from mstore.ids import ObjectId
+from mstore.odb import ObjectDatabase
+from mstore.ops.sending import Carrier, Form, Recoder
+from mstore.ops.shelf import Shelf
 from mstore.ops.walk import ancestors, closure
 from mstore.parts import Parts, Transaction
 from mstore.refs import HEADS, TAGS, Change, RefTable
@@ -170,24 +171,33 @@ def _short(row: Row) -> str:
     return row.version.hex()[:12]
 
 
-def copy_objects(
-    sender: ObjectDatabase, target: Parts, oids: Collection[ObjectId], tally: Tally
-) -> None:
+def carrier_between(
+    sender: Sender, target: Parts, needs: Needs, form: Form = "keep", *, more_bases: bool = True
+) -> Carrier:
+    """What brings objects from ``sender`` to ``target``; ``needs`` says which tensors they are of.
+
+    What a sender does not have, though its objects are based on it, is taken from ``target``.
+    """
+    shelf = Shelf(sender.odb, None if sender.proven else target.odb)
+    recoder = Recoder((sender.odb, target.odb), lambda: sender.objects(needs))
+    return Carrier(shelf, target.odb, recoder, form, more_bases=more_bases)
+
+
+def copy_objects(carrier: Carrier, target: Parts, oids: set[ObjectId], tally: Tally) -> None:
     """Bring the objects that ``target`` lacks, pack by pack in the order of the sender's packs.
 
     Durable every ``PUBLISH_EVERY`` bytes; calling it again continues where it stopped.
     """
     target.odb.refresh()
-    lacking = [oid for oid in oids if not target.odb.is_live(oid)]
-    waiting = locate(sender, lacking)
-    already = set(oids).difference(lacking)
-    sizes = {oid: _size(target.odb, oid) for oid in already}
-    tally.total = sum(sizes.values()) + sum(location.entry.raw_size for location in waiting)
-    for size in sizes.values():
+    lacking = {oid for oid in oids if not target.odb.is_live(oid)}
+    waiting = carrier.plan(lacking)
+    sizes = [_size(target.odb, oid) for oid in oids - lacking]
+    tally.total = sum(sizes) + sum(location.entry.raw_size for location in waiting)
+    for size in sizes:
         tally.add(size, new=False)
     while waiting:
         with Transaction(target) as transaction:
-            send(sender, transaction.writer, waiting, tally)
+            carrier.send(transaction.writer, waiting, tally.add, PUBLISH_EVERY)
             transaction.publish()
 
 
@@ -196,43 +206,15 @@ def _size(odb: ObjectDatabase, oid: ObjectId) -> int:
     return 0 if location is None else location.entry.raw_size
 
 
-def locate(odb: ObjectDatabase, oids: Iterable[ObjectId]) -> deque[Location]:
-    """Where objects lie, in the order of packs and offsets; NotFoundError for a missing one."""
-    found = []
-    for oid in oids:
-        location = odb.find(oid)
-        if location is None:
-            raise NotFoundError(
-                f"object '{oid}' is missing at the sender", hint="run there: mstore fsck"
-            )
-        found.append(location)
-    return deque(sorted(found, key=lambda location: (location.pack_key, location.entry.offset)))
-
-
-def send(
-    sender: ObjectDatabase,
-    writer: PackWriter,
-    waiting: deque[Location],
-    tally: Tally,
-    limit: int = PUBLISH_EVERY,
-) -> None:
-    """Write objects until ``limit`` bytes are new or none is waiting; CorruptError for bad ones."""
-    buffer = bytearray()
-    while waiting and writer.new_bytes < limit:
-        entry = waiting.popleft().entry
-        if len(buffer) < entry.raw_size:
-            buffer = bytearray(entry.raw_size)
-        content = memoryview(buffer)[: entry.raw_size]
-        sender.read_into(entry.id, content)
-        if entry.kind is Kind.CHUNK:
-            new = writer.add_chunk(entry.id, content, codec_hint="text" if entry.codec else "raw")
-        else:
-            new = writer.add_payload(entry.kind, entry.id, bytes(content))
-        tally.add(entry.raw_size, new=new is not False)
-
-
 def commit_offer(
-    sender: Sender, target: Parts, offer: Offer, tally: Tally, reason: str, *, force: bool = False
+    sender: Sender,
+    target: Parts,
+    offer: Offer,
+    tally: Tally,
+    reason: str,
+    *,
+    carrier: Carrier | None = None,
+    force: bool = False,
 ) -> tuple[Row, ...]:
     """Change one name of ``target`` to hold what is offered; the rows that were written.
 
@@ -243,9 +225,10 @@ def commit_offer(
         if not rows:
             return ()
         needs = needs_of(rows)
-        lacking = [oid for oid in sender.objects(needs) if not target.odb.is_live(oid)]
-        waiting = locate(sender.odb, lacking)
-        send(sender.odb, transaction.writer, waiting, tally, limit=1 << 62)
+        lacking = {oid for oid in sender.objects(needs) if not target.odb.is_live(oid)}
+        if lacking:
+            carrier = carrier or carrier_between(sender, target, needs)
+            carrier.send(transaction.writer, carrier.plan(lacking), tally.add, limit=1 << 62)
         transaction.publish()
         if not sender.proven:
             check_complete(target, needs)
@@ -278,20 +261,24 @@ def receive(
     reason: str,
     *,
     force: bool = False,
+    form: Form = "keep",
+    more_bases: bool = True,
     progress: Progress | None = None,
 ) -> Tally:
     """Bring everything that is offered: first all objects, then one name after another.
 
     ConflictError, before anything is sent, when a name has diverged. Tags that stand elsewhere at
-    the receiver stay as they are unless they were asked for by name.
+    the receiver stay as they are unless they were asked for by name. Without ``more_bases``
+    nothing travels that the names at the receiver do not need (``sending``).
     """
     tally = Tally(progress)
     accepted = accept(target, offers, tally, force=force)
-    rows = [row for _, changed in accepted for row in changed]
-    if rows:
-        copy_objects(sender.odb, target, sender.objects(needs_of(rows)), tally)
+    needs = needs_of(row for _, changed in accepted for row in changed)
+    carrier = carrier_between(sender, target, needs, form, more_bases=more_bases)
+    if needs.kept or needs.described:
+        copy_objects(carrier, target, sender.objects(needs), tally)
     for offer, _ in accepted:
-        written = commit_offer(sender, target, offer, tally, reason, force=force)
+        written = commit_offer(sender, target, offer, tally, reason, carrier=carrier, force=force)
         if offer.namespace == HEADS:
             tally.names[offer.name] = len(written)
         elif written:

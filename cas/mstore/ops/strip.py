@@ -3,9 +3,12 @@
 Every version stays in its model's table and can be shown, listed and recognised; those that are
 not kept are marked as stripped. Either a slim store is made beside this one, or the rows are
 marked here and the next gc frees the bytes.
+
+A slim store holds nothing that what is kept does not need: a difference from bytes that are left
+out is coded anew, without a base. Here such bytes stay, as long as a difference needs them.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,10 +24,13 @@ from mstore.ops.copying import (
     receive,
     replace_row,
 )
+from mstore.ops.foresight import size_in_new_store
 from mstore.ops.offers import all_offers
 from mstore.ops.places import place_path, stripped_error
+from mstore.ops.sending import Form, Recoder
+from mstore.ops.shelf import Shelf
 from mstore.ops.transfer import new_store_from
-from mstore.ops.walk import reachable, roots, stored_bytes
+from mstore.ops.walk import reachable, roots
 from mstore.parts import Parts, Transaction
 from mstore.refs import HEADS, Change, RefTable
 from mstore.revision import resolve
@@ -34,15 +40,20 @@ from mstore.revision import resolve
 class StripReport:
     """What a strip did, or would do. Bytes are those of objects as packs store them.
 
-    ``bytes_after`` is what the slim store takes, or what stays here once gc has run. ``stripped``
-    are the versions whose bytes are left out, ``place`` is the slim store, None when in place.
+    ``bytes_foreseen`` is what the slim store was expected to take, and ``bytes_after`` what it
+    does take, or what stays here once gc has run; ``bytes_bases`` of these stay only because
+    what is kept is stored as a difference from them. ``stripped`` are the versions whose bytes
+    are left out, ``place`` is the slim store, None when in place.
     """
 
     kept: tuple[str, ...]
     stripped: tuple[str, ...]
     bytes_before: int
+    bytes_foreseen: int
     bytes_after: int
+    bytes_bases: int
     place: str | None
+    codec: Form
     dry_run: bool
 
 
@@ -51,20 +62,33 @@ def strip(
     keep: Sequence[str],
     *,
     to: str | Path | None = None,
+    form: Form = "keep",
     dry_run: bool = False,
+    announce: Callable[[StripReport], None] = lambda _: None,
     progress: Progress | None = None,
 ) -> StripReport:
     """Keep the bytes of the versions ``keep`` only, in a new store at ``to`` or here.
 
-    NotFoundError (kind "stripped") for a version that has none here any more; ExistsError when
-    something else is at ``to``. An unfinished strip to ``to`` is continued.
+    ``form`` is how chunks are stored at ``to``: raw ones can be mapped. ``announce`` hears what
+    is foreseen before anything is done. NotFoundError (kind "stripped") for a version that has
+    no bytes here any more; ExistsError when something else is at ``to``. An unfinished strip to
+    ``to`` is continued.
     """
+    if to is None and form != "keep":
+        raise InvalidInputError(
+            f"codec '{form}' is for a new store, and none is to be made",
+            hint="say where: --to DIR; what is kept here is made raw by: mstore materialize",
+        )
     kept = _kept_versions(parts, keep)
     offers = [_slim(offer, kept) for offer in all_offers(parts)]
     path = None if to is None else place_path(to)
-    report = _predict(parts, kept, offers, None if path is None else str(path), dry_run=dry_run)
+    needs = _needs(parts, kept)
+    oids = needed_objects(parts, needs)
+    report = _predict(parts, offers, oids, None if path is None else str(path), form)
+    announce(report)
     if dry_run:
         return report
+    report = replace(report, dry_run=False)
     if path is None:
         for offer in offers:
             _mark_stripped(parts, offer, kept)
@@ -72,8 +96,10 @@ def strip(
     target = new_store_from(parts, path)
     _refuse_other_bytes(target, kept)
     reason = f"strip from '{parts.backend.location}'"
-    receive(StoreSender(parts), target, offers, reason, progress=progress)
-    return report
+    receive(
+        StoreSender(parts), target, offers, reason, form=form, more_bases=False, progress=progress
+    )
+    return replace(report, bytes_after=Shelf(target.odb).stored_size(oids))
 
 
 def _kept_versions(parts: Parts, keep: Sequence[str]) -> set[ObjectId]:
@@ -100,11 +126,20 @@ def _slim(offer: Offer, kept: Collection[bytes]) -> Offer:
     return replace(offer, rows=rows, restore=restore)
 
 
-def _predict(
-    parts: Parts, kept: set[ObjectId], offers: list[Offer], place: str | None, *, dry_run: bool
-) -> StripReport:
+def _needs(parts: Parts, kept: set[ObjectId]) -> Needs:
     names = roots(parts)
-    needs = Needs(frozenset(kept), (names.kept | names.described) - kept)
+    return Needs(frozenset(kept), (names.kept | names.described) - kept)
+
+
+def _predict(
+    parts: Parts, offers: list[Offer], oids: set[ObjectId], place: str | None, form: Form
+) -> StripReport:
+    shelf, everything = Shelf(parts.odb), reachable(parts)
+    bases = 0 if place is not None else shelf.stored_size(shelf.bases(oids))
+    if place is None:
+        after = shelf.stored_size(oids) + bases
+    else:
+        after = size_in_new_store(shelf, oids, Recoder([parts.odb], lambda: oids), form)
     labels = [
         (f"{offer.name}@{row.number}", row)
         for offer in offers
@@ -114,10 +149,13 @@ def _predict(
     return StripReport(
         kept=tuple(label for label, row in labels if row.state == "kept"),
         stripped=tuple(label for label, row in labels if row.state == "stripped"),
-        bytes_before=stored_bytes(parts.odb, reachable(parts)),
-        bytes_after=stored_bytes(parts.odb, needed_objects(parts, needs)),
+        bytes_before=shelf.stored_size(everything | shelf.bases(everything)),
+        bytes_foreseen=after,
+        bytes_after=after,
+        bytes_bases=bases,
         place=place,
-        dry_run=dry_run,
+        codec=form,
+        dry_run=True,
     )
 
 

@@ -13,12 +13,14 @@ from mstore_cli.progress import progress
 from mstore_cli.run import Run, verb
 
 if TYPE_CHECKING:
+    from mstore.ops.sending import Form
     from mstore.ops.strip import StripReport
 
 
 @verb(
     "strip",
     "mstore strip --keep prod --to /srv/device",
+    "mstore strip --keep prod --to /srv/device --codec raw",
     "mstore strip --keep lenet@9 --dry-run",
     "mstore strip --keep lenet@9 --yes && mstore gc",
 )
@@ -36,20 +38,49 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, file_okay=False),
     help="Make a slim store there, and leave this one as it is.",
 )
+@click.option(
+    "--codec",
+    type=click.Choice(["keep", "raw", "auto"]),
+    default="keep",
+    show_default=True,
+    help="With --to: as stored here; raw, to be mapped; or coded, nothing as a difference.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would be stripped.")
 @click.option("--yes", is_flag=True, help="Strip this store without asking.")
-def command(run: Run, *, keep: tuple[str, ...], to: Path | None, dry_run: bool, yes: bool) -> None:
+def command(
+    run: Run,
+    *,
+    keep: tuple[str, ...],
+    to: Path | None,
+    codec: "Form",
+    dry_run: bool,
+    yes: bool,
+) -> None:
     """Keep the payload of some versions and the description of all.
 
     A stripped version can still be listed, shown and recognised. Without --to this store itself
     is stripped, and the next 'mstore gc' removes the bytes.
     """
     store = run.store()
+    if to is None and codec != "keep":
+        message = "--codec is for a new store: give --to DIR, or see 'mstore materialize'"
+        raise click.UsageError(message, click.get_current_context())
     if to is None and not dry_run and not yes:
         _ask(store.strip(keep, dry_run=True), asked_in_vain=run.as_json or not sys.stdin.isatty())
+    announce = _announce if to is not None and not dry_run and not run.as_json else _nothing
     with progress("strip") as report:
-        result = store.strip(keep, to=to, dry_run=dry_run, progress=report)
+        result = store.strip(
+            keep, to=to, codec=codec, dry_run=dry_run, announce=announce, progress=report
+        )
     run.answer(result, _text)
+
+
+def _announce(plan: "StripReport") -> None:
+    render.write([f"{plan.place}: will take {render.size(plan.bytes_foreseen)}"])
+
+
+def _nothing(_: "StripReport") -> None:
+    """Say nothing."""
 
 
 def _ask(plan: "StripReport", *, asked_in_vain: bool) -> None:
@@ -69,5 +100,9 @@ def _text(report: "StripReport") -> Iterator[render.Part]:
     place = "this store" if report.place is None else report.place
     before, after = render.size(report.bytes_before), render.size(report.bytes_after)
     yield f"{place}: {after} of {before}"
+    if report.bytes_bases:
+        bases = render.size(report.bytes_bases)
+        yield f"{bases} of that {will or 'are '}kept only as bases of what stays"
+        yield "to let go of these too: mstore materialize REV"
     if report.place is None and not report.dry_run:
         yield "run 'mstore gc' to give the bytes back"

@@ -19,9 +19,11 @@ from mstore.errors import (
     UnsupportedError,
 )
 from mstore.format.bundle import TRAILER_SIZE, hasher
+from mstore.ids import ObjectId
 from mstore.ops import bundle as bundle_module
 from mstore.ops.bundle import apply_bundle, create_bundle, offers_of, verify_bundle
 from mstore.ops.bundle_reader import open_bundle
+from mstore.ops.check import check
 from mstore.ops.copying import Needs, needed_objects, receive
 from mstore.ops.walk import roots
 from mstore.parts import Parts, init_parts
@@ -29,6 +31,10 @@ from mstore.refs import HEADS
 from mstore.store import Store
 
 Writer = Callable[..., Path]
+Arrays = dict[str, np.ndarray]
+
+NOISE = np.random.default_rng(0).integers(0, 256, 2400, np.uint8)
+"""Bytes that no codec makes fewer."""
 
 
 @pytest.fixture
@@ -213,7 +219,7 @@ def test_a_damaged_source_makes_no_bundle(source: Store, path: Path) -> None:
 def small(tmp_path: Path, write_model: Writer) -> bytes:
     """The bytes of a small bundle."""
     store, _ = mstore.init(tmp_path / "small")
-    store.put(write_model({"a": np.arange(300.0)}), "lenet")
+    store.put(write_model({"a": NOISE}), "lenet")
     create_bundle(store.parts, tmp_path / "small.bundle")
     return (tmp_path / "small.bundle").read_bytes()
 
@@ -264,7 +270,7 @@ def test_newer_format_is_unsupported(small: bytes, path: Path) -> None:
 
 def test_wrong_object_with_a_fitting_trailer(small: bytes, target: Parts, path: Path) -> None:
     """An object that is not what its id says is refused even if the file's hash fits."""
-    at = small.index(np.arange(300.0).tobytes()[800:900])
+    at = small.index(NOISE.tobytes()[800:900])
     path.write_bytes(resealed(small[:at] + b"\xff" + small[at + 1 :]))
     with pytest.raises(CorruptError, match="chunk"):
         verify_bundle(path)
@@ -289,3 +295,104 @@ def test_not_a_bundle(target: Parts, tmp_path: Path) -> None:
         apply_bundle(target, tmp_path / "file")
     with pytest.raises(NotFoundError):
         apply_bundle(target, tmp_path / "none")
+
+
+@pytest.fixture
+def family(tmp_path: Path, tuned: list[Arrays]) -> Store:
+    """A store with a model and three fine-tunes of it, stored as differences."""
+    made, _ = mstore.init(tmp_path / "family")
+    for arrays in tuned:
+        made.put(arrays, "lenet")
+    return made
+
+
+def bases_in(path: Path) -> set[bytes]:
+    """What the objects of a bundle start from."""
+    odb = open_bundle(path).odb
+    entries = (entry for key in odb.packs() for entry in odb.entries(key))
+    return {entry.base for entry in entries if entry.base is not None}
+
+
+def assert_holds(parts: Parts, revision: str, arrays: Arrays) -> None:
+    """Each tensor of a version has the very bits of an array, and the store is sound."""
+    found = Store(parts).load(revision)
+    assert all(found[name].tobytes() == array.tobytes() for name, array in arrays.items())
+    assert check(parts, full=True).findings == []
+
+
+def test_differences_stay_differences(
+    family: Store, target: Parts, path: Path, tuned: list[Arrays]
+) -> None:
+    """A bundle of everything is about as small as the store, and so is what it is applied to."""
+    report = create_bundle(family.parts, path)
+    size = sum(file.stat().st_size for file in Path(family.path, "objects").iterdir())
+    assert report.size_bytes < 1.05 * size
+    assert verify_bundle(path) == report
+    apply_bundle(target, path)
+    applied = sum(
+        file.stat().st_size for file in Path(target.backend.location, "objects").iterdir()
+    )
+    assert applied < 1.05 * size
+    for number, arrays in enumerate(tuned, 1):
+        assert_holds(target, f"lenet@{number}", arrays)
+
+
+def test_a_base_may_be_at_the_far_side(
+    family: Store, target: Parts, path: Path, tmp_path: Path, tuned: list[Arrays]
+) -> None:
+    """With ``since``, differences start from what the prerequisites have; nothing else travels.
+
+    The whole of it is checked without them, as far as that can be, and used with them.
+    """
+    create_bundle(family.parts, tmp_path / "first.bundle", ["lenet@2"])
+    report = create_bundle(family.parts, path, ["lenet"], since=["lenet@2"])
+    there = needed_objects(
+        family.parts, Needs(frozenset({family.resolve("lenet@2").version}), frozenset())
+    )
+    assert bases_in(path) & there
+    assert verify_bundle(path) == report
+    apply_bundle(target, tmp_path / "first.bundle")
+    apply_bundle(target, path)
+    assert_holds(target, "lenet@3", tuned[2])
+    assert_holds(target, "lenet@4", tuned[3])
+    assert any(
+        entry.base in there for key in target.odb.packs() for entry in target.odb.entries(key)
+    )
+
+
+def test_one_version_needs_no_other(
+    family: Store, target: Parts, path: Path, tuned: list[Arrays]
+) -> None:
+    """A single version is coded without bases, and is no larger than the first version was."""
+    report = create_bundle(family.parts, path, ["lenet@4"])
+    assert bases_in(path) == set()
+    first = create_bundle(family.parts, path, ["lenet@1"], force=True)
+    assert report.size_bytes < 1.05 * first.size_bytes
+    create_bundle(family.parts, path, ["lenet@4"], force=True)
+    apply_bundle(target, path)
+    assert_holds(target, "lenet@4", tuned[3])
+
+
+def test_a_base_that_is_nowhere(family: Store, target: Parts, path: Path) -> None:
+    """Differences whose base is neither in the bundle nor here are refused."""
+    create_bundle(family.parts, path, ["lenet"], since=["lenet@3"])
+    opened = open_bundle(path)
+    with pytest.raises(CorruptError, match=r"base '[0-9a-f]{64}' is missing"):
+        receive(opened, target, offers_of(opened.manifest), "without looking at prerequisites")
+    assert target.refs.names(HEADS) == []
+
+
+def test_a_bundle_of_damaged_differences(family: Store, path: Path) -> None:
+    """A flipped bit in a difference is found while bundling, and no file is left."""
+    oid = ObjectId(family.parts.odb.tensor(family.tensors("lenet@4")[0].id).chunks[:32])
+    place = family.parts.odb.find(oid)
+    assert place is not None
+    assert place.entry.base is not None
+    pack = Path(family.path) / place.pack_key
+    pack.chmod(0o600)
+    with pack.open("r+b") as file:
+        file.seek(place.entry.offset + place.entry.stored_size // 2)
+        file.write(b"\x55\xaa\x55")
+    with pytest.raises(CorruptError, match=str(oid)):
+        create_bundle(family.parts, path)
+    assert list(path.parent.glob("*bundle*")) == []

@@ -1,24 +1,30 @@
 """Stripping: the bytes of what is kept, the descriptions of everything."""
 
 from collections.abc import Callable
+from mmap import mmap
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import mstore
+from mstore.codecs import RAW
 from mstore.errors import ExistsError, InvalidInputError, NotFoundError
+from mstore.format.pack import Entry
 from mstore.ids import Kind, ObjectId
+from mstore.ops import foresight
 from mstore.ops.check import check
 from mstore.ops.copying import Needs, needed_objects
 from mstore.ops.gc import run_gc
 from mstore.ops.identify import identify
-from mstore.ops.strip import strip
-from mstore.ops.walk import reachable, roots, stored_bytes
+from mstore.ops.sending import Form
+from mstore.ops.strip import StripReport, strip
+from mstore.ops.walk import reachable, roots, split_ids, stored_bytes
 from mstore.refs import HEADS, TAGS
 from mstore.store import Store
 
 Writer = Callable[..., Path]
+Arrays = dict[str, np.ndarray]
 
 
 @pytest.fixture
@@ -176,3 +182,137 @@ def test_slim_store_is_made_in_an_empty_place(source: Store, tmp_path: Path) -> 
     (tmp_path / "file" / "here").touch()
     with pytest.raises(ExistsError, match="not empty"):
         strip(source.parts, ["lenet@1"], to=tmp_path / "file")
+
+
+@pytest.fixture
+def family(tmp_path: Path, tuned: list[Arrays]) -> Store:
+    """A store with a model and three fine-tunes, each a difference from the one before."""
+    made, _ = mstore.init(tmp_path / "family")
+    for arrays in tuned:
+        made.put(arrays, "lenet")
+    return made
+
+
+def assert_holds(store: Store, revision: str, arrays: Arrays) -> None:
+    """Each tensor of a version has the very bits of an array, and the store is sound."""
+    found = store.load(revision)
+    assert all(found[name].tobytes() == array.tobytes() for name, array in arrays.items())
+    assert check(store.parts, full=True).findings == []
+
+
+def chunk_entries(store: Store) -> list[Entry]:
+    """The chunks of a store's packs."""
+    odb = store.parts.odb
+    entries = (entry for key in odb.packs() for entry in odb.entries(key))
+    return [entry for entry in entries if entry.kind is Kind.CHUNK]
+
+
+@pytest.mark.parametrize("form", ["keep", "auto"])
+def test_bases_that_are_left_out_are_not_needed(
+    family: Store, tmp_path: Path, tuned: list[Arrays], form: Form
+) -> None:
+    """The slim store has what is kept, coded alone, in about the bytes of a first version."""
+    report = strip(family.parts, ["lenet@4"], to=tmp_path / "slim", form=form)
+    slim = mstore.open(tmp_path / "slim")
+    entries = chunk_entries(slim)
+    assert {entry.base for entry in entries} == {None}
+    assert len(entries) == len(tuned[3])
+    first = [entry.stored_size for entry in chunk_entries(family) if entry.base is None]
+    assert sum(entry.stored_size for entry in entries) == pytest.approx(sum(first), rel=0.05)
+    assert report.bytes_after == report.bytes_foreseen
+    assert_holds(slim, "lenet@4", tuned[3])
+
+
+def test_bases_that_are_kept_stay_bases(family: Store, tmp_path: Path, tuned: list[Arrays]) -> None:
+    """What is kept together stays as it is stored; only with "auto" all of it is coded alone."""
+    keep = ["lenet@3", "lenet@4"]
+    report = strip(family.parts, keep, to=tmp_path / "slim")
+    slim = mstore.open(tmp_path / "slim")
+    assert any(entry.base is not None for entry in chunk_entries(slim))
+    larger = strip(family.parts, keep, to=tmp_path / "larger", form="auto")
+    assert report.bytes_after == report.bytes_foreseen < larger.bytes_after
+    assert {entry.base for entry in chunk_entries(mstore.open(tmp_path / "larger"))} == {None}
+    assert_holds(slim, "lenet@4", tuned[3])
+    assert_holds(slim, "lenet@3", tuned[2])
+
+
+def test_a_raw_slim_store_is_mapped(family: Store, tmp_path: Path, tuned: list[Arrays]) -> None:
+    """With "raw" every chunk takes its own bytes, foreseen exactly, and each tensor is a map."""
+    plan = strip(family.parts, ["lenet@4"], to=tmp_path / "slim", form="raw", dry_run=True)
+    report = strip(family.parts, ["lenet@4"], to=tmp_path / "slim", form="raw")
+    slim = mstore.open(tmp_path / "slim")
+    entries = chunk_entries(slim)
+    assert {entry.codec for entry in entries} == {RAW}
+    raw = sum(array.nbytes for array in tuned[3].values())
+    assert sum(entry.stored_size for entry in entries) == raw
+    held = stored_bytes(slim.parts.odb, reachable(slim.parts))
+    assert plan.bytes_foreseen == report.bytes_foreseen == report.bytes_after == held
+    reader = slim.read("lenet@4")
+    assert all(isinstance(reader.content(reader.tensor(name)).obj, mmap) for name in reader)
+    assert_holds(slim, "lenet@4", tuned[3])
+
+
+def test_a_raw_tensor_is_in_one_piece(tmp_path: Path) -> None:
+    """The chunks of a large tensor come in its order, whatever packs they were in."""
+    rng = np.random.default_rng(0)
+    source, _ = mstore.init(tmp_path / "source")
+    first = rng.standard_normal((3, 1 << 20), dtype=np.float32)
+    second = first.copy()
+    second[1] += rng.standard_normal(1 << 20, dtype=np.float32) * np.float32(1e-5)
+    source.put({"w": first}, "lenet")
+    source.put({"w": second}, "lenet")
+    strip(source.parts, ["lenet@2"], to=tmp_path / "slim", form="raw")
+    slim = mstore.open(tmp_path / "slim")
+    (row,) = slim.tensors("lenet@2")
+    extent = slim.parts.odb.extent(split_ids(slim.parts.odb.tensor(row.id).chunks))
+    assert extent is not None
+    assert extent[2] == second.nbytes
+    assert slim.load("lenet@2")["w"].tobytes() == second.tobytes()
+
+
+def test_size_is_measured_on_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where much has to be coded anew, the size is told within 2 % from a part of it."""
+    rng = np.random.default_rng(0)
+    source, _ = mstore.init(tmp_path / "source")
+    names = [f"layer.{number}" for number in range(40)]
+    arrays = {name: rng.standard_normal(16_384, dtype=np.float32) for name in names}
+    for _ in range(2):
+        steps = {name: rng.standard_normal(16_384, dtype=np.float32) for name in names}
+        arrays = {name: arrays[name] + steps[name] * np.float32(1e-5) for name in names}
+        source.put(arrays, "lenet")
+    monkeypatch.setattr(foresight, "_SAMPLE", 300_000)
+    report = strip(source.parts, ["lenet@2"], to=tmp_path / "slim")
+    assert report.bytes_after != report.bytes_foreseen
+    assert report.bytes_foreseen == pytest.approx(report.bytes_after, rel=0.02)
+
+
+def test_what_is_foreseen_is_told_first(family: Store, tmp_path: Path) -> None:
+    """The size is told before the slim store is begun."""
+    told: list[int] = []
+
+    def announce(plan: StripReport) -> None:
+        assert not (tmp_path / "slim").exists()
+        told.append(plan.bytes_foreseen)
+
+    report = strip(family.parts, ["lenet@4"], to=tmp_path / "slim", announce=announce)
+    assert told == [report.bytes_foreseen]
+
+
+def test_bases_stay_in_place(family: Store, tuned: list[Arrays]) -> None:
+    """Here the bases of what is kept stay as long as it needs them; the report counts them."""
+    report = strip(family.parts, ["lenet@2"])
+    assert report.bytes_bases == sum(
+        entry.stored_size for entry in chunk_entries(family) if entry.base is None
+    )
+    family.gc(now=True)
+    held = {entry.id for key in family.parts.odb.packs() for entry in family.parts.odb.entries(key)}
+    assert stored_bytes(family.parts.odb, held) == report.bytes_after
+    assert_holds(family, "lenet@2", tuned[1])
+
+
+@pytest.mark.parametrize("form", ["raw", "auto"])
+def test_a_codec_is_for_a_new_store(family: Store, form: Form) -> None:
+    """In place nothing is coded anew, and the refusal says what does."""
+    with pytest.raises(InvalidInputError, match="for a new store") as caught:
+        strip(family.parts, ["lenet@4"], form=form)
+    assert "materialize" in str(caught.value.hint)

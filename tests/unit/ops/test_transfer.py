@@ -4,6 +4,7 @@ import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 import mstore
 from mstore.backends.local import LocalBackend
+from mstore.codecs import DELTA_PCO
 from mstore.errors import (
     ConflictError,
     CorruptError,
@@ -21,6 +23,7 @@ from mstore.errors import (
     NotFoundError,
     UnsupportedError,
 )
+from mstore.format.pack import Entry, stored_check
 from mstore.ids import Kind, ObjectId
 from mstore.ops import copying
 from mstore.ops.check import check
@@ -28,21 +31,27 @@ from mstore.ops.copying import (
     Needs,
     StoreSender,
     Tally,
+    carrier_between,
     commit_offer,
     needed_objects,
+    needs_of,
     receive,
 )
+from mstore.ops.gc import run_gc
 from mstore.ops.offers import all_offers, select_offers
 from mstore.ops.places import places_known
+from mstore.ops.sending import Carrier, Recoder
+from mstore.ops.shelf import Shelf
 from mstore.ops.strip import strip
 from mstore.ops.transfer import clone, pull, push
 from mstore.ops.walk import roots
-from mstore.parts import Parts, init_parts, open_parts
+from mstore.parts import Parts, Transaction, init_parts, open_parts
 from mstore.refs import HEADS, TAGS
 from mstore.store import Store
 from mstore.testing.filesystems import FaultyFileSystem, KillingFileSystem
 
 Writer = Callable[..., Path]
+Arrays = dict[str, np.ndarray]
 
 
 @pytest.fixture
@@ -359,6 +368,11 @@ def in_child(work: Callable[[], object]) -> int:
     return os.waitpid(child, 0)[1]
 
 
+def send_until_killed(source: Store, place: Path, step: int) -> None:
+    """Send everything to a new store whose disk kills this program at a step."""
+    send_all(source.parts, init_parts(LocalBackend(place, KillingFileSystem(step)))[0])
+
+
 def test_a_killed_transfer_is_continued(
     store: Store, write_model: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -372,13 +386,7 @@ def test_a_killed_transfer_is_continued(
     whole = send_all(source.parts, init_parts(LocalBackend(tmp_path / "whole", counting))[0])
     for step in range(1, counting.done + 1):
         place = tmp_path / f"killed-{step}"
-        status = in_child(
-            lambda place=place, step=step: send_all(
-                source.parts,
-                init_parts(LocalBackend(place, KillingFileSystem(step)))[0],
-            )
-        )
-        assert os.WIFSIGNALED(status)
+        assert os.WIFSIGNALED(in_child(partial(send_until_killed, source, place, step)))
         target, _ = init_parts(LocalBackend(place))
         there = {entry.id for key in target.odb.packs() for entry in target.odb.entries(key)}
         tally = send_all(source.parts, target)
@@ -403,3 +411,245 @@ def test_a_failed_transfer_is_continued(source: Store, tmp_path: Path, error: in
         send_all(source.parts, target)
         assert names_of(target) == names_of(source.parts)
         assert contents(target) == contents(source.parts)
+
+
+@pytest.fixture
+def family(tmp_path: Path, tuned: list[Arrays]) -> Store:
+    """A store with a model and three fine-tunes, each a difference from the one before."""
+    made, _ = mstore.init(tmp_path / "family")
+    for arrays in tuned:
+        made.put(arrays, "lenet")
+    return made
+
+
+def size_of(place: str) -> int:
+    """Bytes of the packs of a store."""
+    return sum(file.stat().st_size for file in Path(place, "objects").iterdir())
+
+
+def chunk_entries(parts: Parts) -> dict[ObjectId, Entry]:
+    """The chunks that a store's live packs hold."""
+    parts.odb.refresh()
+    entries = (entry for key in parts.odb.packs() for entry in parts.odb.entries(key))
+    return {entry.id: entry for entry in entries if entry.kind is Kind.CHUNK}
+
+
+def depths(parts: Parts) -> set[int]:
+    """How long the chains of a store's chunks are."""
+    return {parts.odb.depth(oid) for oid in chunk_entries(parts)}
+
+
+def assert_holds(parts: Parts, revision: str, arrays: Arrays) -> None:
+    """Each tensor of a version has the very bits of an array, and the store is sound."""
+    found = Store(parts).load(revision)
+    assert all(found[name].tobytes() == array.tobytes() for name, array in arrays.items())
+    findings = check(parts, full=True).findings
+    assert [found for found in findings if found.kind != "leftover"] == []
+
+
+def test_a_clone_is_as_small(family: Store, tmp_path: Path, tuned: list[Arrays]) -> None:
+    """A clone keeps every codec and every base, and so the size of the store within 5 %."""
+    made, _ = clone(family.path, tmp_path / "clone")
+    kept = {oid: (e.codec, e.base, e.stored_size) for oid, e in chunk_entries(made).items()}
+    assert kept == {
+        oid: (e.codec, e.base, e.stored_size) for oid, e in chunk_entries(family.parts).items()
+    }
+    assert depths(made) == {0, 1, 2, 3}
+    assert size_of(made.backend.location) == pytest.approx(size_of(family.path), rel=0.05)
+    for number, arrays in enumerate(tuned, 1):
+        assert_holds(made, f"lenet@{number}", arrays)
+
+
+def test_a_fine_tune_travels_as_a_difference(
+    family: Store, target: Parts, tuned: list[Arrays]
+) -> None:
+    """Where the receiver has the version before, only the difference from it is sent."""
+    push(family.parts, target.backend.location, ["lenet@3"])
+    before = size_of(target.backend.location)
+    push(family.parts, target.backend.location, ["lenet@4"])
+    grown = size_of(target.backend.location) - before
+    assert grown < 0.8 * before
+    assert depths(target) == {0, 1}
+    assert_holds(target, "lenet@4", tuned[3])
+
+
+def test_a_base_that_nobody_needs_stays_behind(
+    family: Store, target: Parts, tuned: list[Arrays]
+) -> None:
+    """One version comes without its bases, coded alone, in about the bytes of a first version."""
+    pull(target, family.path, ["lenet@4"])
+    assert depths(target) == {0}
+    assert len(chunk_entries(target)) == len(tuned[3])
+    alone = sum(entry.stored_size for entry in chunk_entries(target).values())
+    first = sum(e.stored_size for e in chunk_entries(family.parts).values() if e.base is None)
+    assert alone == pytest.approx(first, rel=0.05)
+    assert_holds(target, "lenet@4", tuned[3])
+
+
+def test_a_base_that_pays_travels_too(store: Store, target: Parts, tuned: list[Arrays]) -> None:
+    """A base that nobody asked for is sent where it makes the differences from it worth it."""
+    for arrays in tuned:
+        store.put(arrays, "lenet", parents=["lenet@1"] if arrays is not tuned[0] else None)
+    pull(target, store.path, ["lenet@2", "lenet@3", "lenet@4"])
+    sent = sum(entry.stored_size for entry in chunk_entries(target).values())
+    first = sum(e.stored_size for e in chunk_entries(store.parts).values() if e.base is None)
+    assert depths(target) == {0, 1}
+    assert sent < 0.9 * 3 * first
+    run_gc(target, now=True)
+    for number in (2, 3, 4):
+        assert_holds(target, f"lenet@{number}", tuned[number - 1])
+
+
+def test_chains_end_at_the_receiver(tmp_path: Path, target: Parts) -> None:
+    """A difference whose base is at the end of a long chain there is sent without a base."""
+    rng = np.random.default_rng(0)
+    states = [{"w": rng.standard_normal(4096, dtype=np.float32)}]
+    for _ in range(9):
+        step = rng.standard_normal(4096, dtype=np.float32) * np.float32(1e-5)
+        states.append({"w": states[-1]["w"] + step})
+    for arrays in states[:9]:
+        Store(target).put(arrays, "chain")
+    assert max(depths(target)) == 8
+    other, _ = mstore.init(tmp_path / "other")
+    for arrays in states[8:]:
+        other.put(arrays, "lenet")
+    assert depths(other.parts) == {0, 1}
+    push(other.parts, target.backend.location)
+    assert max(depths(target)) == 8
+    assert_holds(target, "lenet@2", states[9])
+
+
+def test_a_damaged_difference_never_arrives(family: Store, target: Parts) -> None:
+    """A flipped bit in a difference, or in what it starts from, is found before it is written."""
+    worst = max(
+        (entry for entry in chunk_entries(family.parts).values() if entry.base is None),
+        key=lambda entry: entry.stored_size,
+    )
+    place = family.parts.odb.find(worst.id)
+    assert place is not None
+    path = Path(family.path) / place.pack_key
+    path.chmod(0o600)
+    with path.open("r+b") as file:
+        file.seek(worst.offset + worst.stored_size // 2)
+        file.write(b"\x55\xaa\x55")
+    with pytest.raises(CorruptError, match=str(worst.id)):
+        push(family.parts, target.backend.location)
+    assert names_of(target) == {}
+    assert check(target, full=True).findings == []
+
+
+def test_another_copy_will_do(family: Store, target: Parts, tuned: list[Arrays]) -> None:
+    """Where one copy at the sender is damaged, the object is read from another one."""
+    chunks = chunk_entries(family.parts)
+    oid = max(chunks, key=lambda oid: chunks[oid].raw_size)
+    with Transaction(family.parts) as transaction:
+        transaction.writer.add_again(oid, family.parts.odb.read(oid))
+        (key,) = transaction.writer.publish()
+    path = Path(family.path) / key
+    path.chmod(0o600)
+    with path.open("r+b") as file:
+        file.seek(4096 + 77)
+        file.write(b"\x55\xaa\x55")
+    push(family.parts, target.backend.location)
+    for number, arrays in enumerate(tuned, 1):
+        assert_holds(target, f"lenet@{number}", arrays)
+
+
+def test_bases_that_gc_takes_are_sent_again(
+    family: Store, target: Parts, tuned: list[Arrays]
+) -> None:
+    """A gc of the receiver after each batch takes what no name needs yet; all arrives anyway."""
+    sender = StoreSender(family.parts)
+    needs = needs_of(row for offer in all_offers(family.parts) for row in offer.rows)
+    carrier = carrier_between(sender, target, needs)
+    waiting = carrier.plan(sender.objects(needs))
+    while waiting:
+        with Transaction(target) as transaction:
+            carrier.send(transaction.writer, waiting, Tally().add, limit=1)
+            transaction.publish()
+        run_gc(target, now=True)
+    send_all(family.parts, target)
+    for number, arrays in enumerate(tuned, 1):
+        assert_holds(target, f"lenet@{number}", arrays)
+
+
+def test_packs_that_the_sender_condemns_are_read_there(
+    family: Store, target: Parts, tuned: list[Arrays]
+) -> None:
+    """A gc of the sender that condemns what travels changes neither its form nor its bytes."""
+    sender = StoreSender(family.parts)
+    offers = all_offers(family.parts)
+    needs = needs_of(row for offer in offers for row in offer.rows)
+    oids = sender.objects(needs)
+    carrier = carrier_between(sender, target, needs)
+    waiting = carrier.plan(oids)
+    other = mstore.open(family.path)
+    other.delete("lenet")
+    assert other.gc().condemned
+    with Transaction(target) as transaction:
+        carrier.send(transaction.writer, waiting, Tally().add, limit=1 << 30)
+        transaction.publish()
+    assert depths(target) == {0, 1, 2, 3}
+    other.undo("lenet")
+    send_all(family.parts, target)
+    assert_holds(target, "lenet@4", tuned[3])
+
+
+def test_a_condemned_base_counts_as_absent(
+    family: Store, target: Parts, tuned: list[Arrays]
+) -> None:
+    """What only condemned packs of the receiver hold is no base for what is sent."""
+    push(family.parts, target.backend.location, ["lenet@3"])
+    Store(target).delete("lenet")
+    run_gc(target)
+    push(family.parts, target.backend.location, ["lenet@4"], as_name="again")
+    run_gc(target, now=True)
+    assert target.odb.packs(condemned=True) == []
+    assert_holds(target, "again@4", tuned[3])
+
+
+def test_bases_in_a_circle_do_not_travel(family: Store, target: Parts) -> None:
+    """Two chunks that start from one another are refused, and no name is written."""
+    one, two = sorted(chunk_entries(family.parts).values(), key=lambda e: e.raw_size)[-2:]
+    stored = bytes(100)
+    circle, _ = mstore.init(Path(family.path).with_name("circle"))
+    with Transaction(circle.parts) as transaction:
+        for entry, base in ((one, two), (two, one)):
+            made = Entry(
+                entry.id, Kind.CHUNK, DELTA_PCO, 0, 100, 1000, stored_check(stored), base.id
+            )
+            transaction.writer.add_stored(made, stored)
+        transaction.publish()
+    shelf = Shelf(circle.parts.odb)
+    assert shelf.chain(one.id) == ()
+    carrier = Carrier(shelf, target.odb, Recoder([circle.parts.odb], tuple))
+    with Transaction(target) as transaction, pytest.raises(CorruptError, match="circle"):
+        carrier.send(transaction.writer, carrier.plan({one.id, two.id}), Tally().add, 1 << 20)
+
+
+def test_a_killed_transfer_of_differences_is_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed at every third step, nothing visible lacks its base, and it goes on from there."""
+    rng = np.random.default_rng(0)
+    source, _ = mstore.init(tmp_path / "source")
+    arrays = {"w": rng.standard_normal(2048, dtype=np.float32)}
+    states = []
+    for _ in range(3):
+        change = rng.standard_normal(2048, dtype=np.float32) * np.float32(1e-5)
+        arrays = {"w": arrays["w"] + change}
+        states.append(arrays)
+        source.put(arrays, "lenet")
+    monkeypatch.setattr(copying, "PUBLISH_EVERY", 9000)
+    counting = KillingFileSystem(0)
+    send_all(source.parts, init_parts(LocalBackend(tmp_path / "whole", counting))[0])
+    assert depths(open_parts(LocalBackend(tmp_path / "whole"))) == {0, 1, 2}
+    for step in range(1, counting.done + 1, 3):
+        place = tmp_path / f"killed-{step}"
+        assert os.WIFSIGNALED(in_child(partial(send_until_killed, source, place, step)))
+        target, _ = init_parts(LocalBackend(place))
+        assert all(map(target.odb.is_live, chunk_entries(target)))
+        send_all(source.parts, target)
+        assert size_of(str(place)) < 1.1 * size_of(str(tmp_path / "whole")) + 20_000
+        for number, held in enumerate(states, 1):
+            assert_holds(target, f"lenet@{number}", held)
