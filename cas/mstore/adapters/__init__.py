@@ -1,11 +1,11 @@
 """Frameworks on one side, named tensors on the other: the only importers of frameworks.
 
-A framework module offers ``tensors(mapping) -> list[ArrayTensor]`` and
+A framework module offers ``tensors(mapping) -> list[ArrayTensor]``, ``outline(name, value)`` and
 ``array(dtype, shape, content)``; it is imported when somebody asks for it.
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol, cast
 
 from mstore.errors import InvalidInputError, UnsupportedError
@@ -22,11 +22,28 @@ class ArrayTensor(NamedTuple):
     content: memoryview
 
 
+class Outline(NamedTuple):
+    """A tensor whose bytes are still the framework's, ``size`` of them.
+
+    ``copy_into`` writes them, C-order and little-endian, to memory of that size, from whatever
+    device they are on; it has returned when they are there.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    size: int
+    copy_into: Callable[[memoryview], None]
+
+
 class Framework(Protocol):
     """What a framework module offers."""
 
     def tensors(self, arrays: Mapping[str, object]) -> list[ArrayTensor]:
         """The framework's arrays as bytes; InvalidInputError names one that is not an array."""
+
+    def outline(self, name: str, value: object) -> Outline:
+        """How to copy one array; InvalidInputError when it cannot be stored."""
 
     def array(self, dtype: str, shape: tuple[int, ...], content: memoryview) -> object:
         """The framework's array over ``content``, without a copy."""
@@ -55,11 +72,24 @@ def tensors(arrays: Mapping[str, object]) -> list[ArrayTensor]:
     return [t for name, group in by_framework.items() for t in framework(name).tensors(group)]
 
 
-def _framework_of(name: str, value: object) -> str:
+def outline(name: str, value: object) -> Outline:
+    """How to copy a NumPy array or torch tensor; nothing is copied yet."""
+    return framework(_framework_of(name, value)).outline(name, value)
+
+
+def framework_of(value: object) -> str | None:
+    """The framework whose array ``value`` is, or None when it is no array."""
     for base in type(value).__mro__:
         root = base.__module__.partition(".")[0]
         if root in FRAMEWORKS:
             return root
+    return None
+
+
+def _framework_of(name: str, value: object) -> str:
+    found = framework_of(value)
+    if found is not None:
+        return found
     raise InvalidInputError(
         f"tensor '{name}' is a {type(value).__name__}, not an array",
         hint="give a dict of NumPy arrays or torch tensors, or a path",

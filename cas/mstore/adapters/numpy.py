@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mstore.adapters import ArrayTensor
+from mstore.adapters import ArrayTensor, Outline
 from mstore.errors import InvalidInputError, UnsupportedError
 
 _NATIVE = {
@@ -41,11 +41,26 @@ def tensors(arrays: Mapping[str, object]) -> list[ArrayTensor]:
     return [_tensor(name, value) for name, value in arrays.items()]
 
 
-def _tensor(name: str, value: Any) -> ArrayTensor:  # noqa: ANN401 - any array or scalar
+def outline(name: str, value: object) -> Outline:
+    """How to copy a NumPy array; only one that is not C-order and little-endian is copied twice."""
     array = np.asarray(value)
+
+    def copy_into(target: memoryview) -> None:
+        target[:] = _tensor(name, array).content
+
+    return Outline(name, _dtype_name(name, array), array.shape, array.nbytes, copy_into)
+
+
+def _dtype_name(name: str, array: np.ndarray[Any, Any]) -> str:
     dtype = _NAMES.get(array.dtype.name)
     if dtype is None:
         raise InvalidInputError(f"tensor '{name}' has dtype '{array.dtype}', which is not stored")
+    return dtype
+
+
+def _tensor(name: str, value: Any) -> ArrayTensor:  # noqa: ANN401 - any array or scalar
+    array = np.asarray(value)
+    dtype = _dtype_name(name, array)
     little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
     flat: Any = little.reshape(-1).view(np.uint8)
     return ArrayTensor(name, dtype, array.shape, memoryview(flat))

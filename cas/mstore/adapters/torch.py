@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from mstore.adapters import ArrayTensor
+from mstore.adapters import ArrayTensor, Outline
 from mstore.errors import InvalidInputError, UnsupportedError
 
 _DTYPES = {
@@ -38,12 +38,34 @@ def tensors(arrays: Mapping[str, object]) -> list[ArrayTensor]:
     return [_tensor(name, value) for name, value in arrays.items()]
 
 
-def _tensor(name: str, value: Any) -> ArrayTensor:  # noqa: ANN401 - a Tensor or Parameter
+def outline(name: str, value: Any) -> Outline:  # noqa: ANN401 - a Tensor or Parameter
+    """How to copy a tensor; from a device it goes straight to the memory that is given."""
+    dtype = _dtype_name(name, value)
+    plain = value.detach()
+    size = plain.numel() * plain.element_size()
+
+    def copy_into(target: memoryview) -> None:
+        if size and not (plain.device.type == "cpu" and plain.is_contiguous()):
+            there = torch.frombuffer(target, dtype=plain.dtype).reshape(plain.shape)
+            there.copy_(plain)
+        else:
+            # Held on to, the GIL is not lost to a thread that stores: 6 ms for 94 MB, not 10.
+            target[:] = _tensor(name, plain).content
+
+    return Outline(name, dtype, tuple(plain.shape), size, copy_into)
+
+
+def _dtype_name(name: str, value: Any) -> str:  # noqa: ANN401 - a Tensor or Parameter
     dtype = _NAMES.get(value.dtype)
     if dtype is None or value.layout is not torch.strided or value.is_quantized:
         raise InvalidInputError(f"tensor '{name}' ({value.dtype}, {value.layout}) is not stored")
     if value.is_meta:
         raise InvalidInputError(f"tensor '{name}' is on the meta device: it has no values")
+    return dtype
+
+
+def _tensor(name: str, value: Any) -> ArrayTensor:  # noqa: ANN401 - a Tensor or Parameter
+    dtype = _dtype_name(name, value)
     plain = value.detach().resolve_conj().resolve_neg().cpu().contiguous()
     content = memoryview(plain.reshape(-1).view(torch.uint8).numpy())
     return ArrayTensor(name, dtype, tuple(plain.shape), content)
