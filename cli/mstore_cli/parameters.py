@@ -102,6 +102,26 @@ class Metric(Pair):
             self.fail(f"'{text}' is not a number", param, ctx)
 
 
+class Levels(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.5
+    """Numbers of bits with commas between them."""
+
+    name = "bits"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 (click's signature)
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> tuple[int, ...]:
+        """Read the numbers; the store says whether they make sense."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(int(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"'{value}' is not of the form 8,16", param, ctx)
+
+
 def parse_scalar(text: str) -> Scalar:
     """Read a JSON scalar: ``0.1``, ``3``, ``true``, ``null``, ``"3"``; anything else is text."""
     try:

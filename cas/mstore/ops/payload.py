@@ -84,6 +84,8 @@ def each_batch(
     items: Sequence[SizedT],
     work: Callable[[list[SizedT]], None],
     done: Callable[[int], None] = lambda _: None,
+    *,
+    threads: int = THREADS,
 ) -> None:
     """Call ``work`` on batches of items, on several threads if there is much to do.
 
@@ -96,11 +98,11 @@ def each_batch(
             done(sum(item.size for item in batch))
         return
     waiting: deque[tuple[int, Future[None]]] = deque()
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="mstore-read") as pool:
+    with ThreadPoolExecutor(threads, thread_name_prefix="mstore-read") as pool:
         try:
             for batch in batches(items):
                 waiting.append((sum(item.size for item in batch), pool.submit(work, batch)))
-                if len(waiting) > THREADS:
+                if len(waiting) > threads:
                     _finish(waiting, done)
             while waiting:
                 _finish(waiting, done)

@@ -7,7 +7,7 @@ the pack: nothing is copied, and what the caller writes into it stays with the c
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from mstore.adapters import framework as adapter
 from mstore.errors import InvalidInputError, NotFoundError
@@ -15,6 +15,7 @@ from mstore.format.dtypes import tensor_size
 from mstore.format.safetensors import parse_header
 from mstore.ids import ObjectId
 from mstore.objects import Tensor, TensorFile
+from mstore.ops.memory import Arena
 from mstore.ops.payload import (
     Placed,
     each_batch,
@@ -28,6 +29,9 @@ from mstore.ops.walk import split_ids, walk_files
 from mstore.parts import Parts
 from mstore.revision import Resolved, resolve
 
+if TYPE_CHECKING:
+    from mstore.ops.leading import LeadingReader
+
 
 class Reader:
     """The tensors of one version, read when asked for; the methods of ``safetensors.safe_open``.
@@ -35,8 +39,12 @@ class Reader:
     A tensor name that occurs in several files of the version is written ``path#name``.
     """
 
-    def __init__(self, parts: Parts, text: str, framework: str = "numpy") -> None:
+    def __init__(
+        self, parts: Parts, text: str, framework: str = "numpy", bits: int | None = None
+    ) -> None:
+        """With ``bits`` floats are read as far as their leading bits and given as the middle."""
         self._parts = parts
+        self._leading = None if bits is None else leading_reader(parts, bits)
         self._target = resolve(parts, text)
         self._adapter = adapter(framework)
         self._files = self._tensor_files()
@@ -59,6 +67,11 @@ class Reader:
 
     def __getitem__(self, name: str) -> "TensorSlice":
         return self.get_slice(name)
+
+    @property
+    def version(self) -> ObjectId:
+        """The id of the version that is read."""
+        return self._target.version
 
     def keys(self) -> list[str]:
         """The names of the tensors, in the order of the files."""
@@ -90,6 +103,29 @@ class Reader:
             for (name, tensor), content in zip(tensors.items(), contents, strict=True)
         }
 
+    def bounds(self, name: str) -> tuple[Any, Any]:
+        """Between which arrays the numbers of a tensor lie; twice the tensor without ``bits``."""
+        tensor = self.tensor(name)
+        if self._leading is None:
+            low = high = self.content(tensor)
+        else:
+            self._require([tensor])
+            low, high = self._leading.bounds(tensor)
+        shown = (tensor.dtype, tensor.shape)
+        return self._adapter.array(*shown, low), self._adapter.array(*shown, high)
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of packs that were read for leading bits so far; 0 without ``bits``."""
+        return 0 if self._leading is None else self._leading.bytes_read
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of packs that reading every number whole would take; 0 without ``bits``."""
+        if self._leading is None:
+            return 0
+        return self._leading.stored_size(self.tensor(name) for name in self._ids)
+
     def content(self, tensor: Tensor, *, verify: bool = True) -> memoryview:
         """The bytes of a tensor: a map where one is possible, else a copy that is verified."""
         return self._contents([tensor], verify=verify)[0]
@@ -111,7 +147,12 @@ class Reader:
             require_payload(self._parts, self._target, piece.id)
         origin = pieces[0].start
         buffer = memoryview(bytearray(sum(piece.size for piece in pieces)))
-        each_batch(place(pieces, buffer, origin), partial(read_all, self._parts.odb))
+        placed = place(pieces, buffer, origin)
+        if self._leading is None:
+            each_batch(placed, partial(read_all, self._parts.odb))
+        else:
+            wanted = self._leading.wanted(tensor.dtype, placed)
+            each_batch(wanted, self._leading.read_middle)
         return buffer[low - origin : high - origin]
 
     def tensor(self, name: str) -> Tensor:
@@ -140,11 +181,15 @@ class Reader:
         }
 
     def _contents(self, tensors: list[Tensor], *, verify: bool) -> list[memoryview]:
+        if self._leading is not None:
+            self._require(tensors)
+            return self._leading.middle(tensors)
         contents: list[memoryview] = []
         mapped: list[Placed] = []
         copied: list[Placed] = []
+        arena = Arena(sum(tensor_size(tensor.dtype, tensor.shape) for tensor in tensors))
         for tensor in tensors:
-            content, is_map = self._place(tensor)
+            content, is_map = self._place(tensor, arena)
             contents.append(content)
             (mapped if is_map else copied).extend(place(tensor_pieces(tensor), content))
         if verify:
@@ -152,15 +197,19 @@ class Reader:
         each_batch(copied, partial(read_all, self._parts.odb))
         return contents
 
-    def _place(self, tensor: Tensor) -> tuple[memoryview, bool]:
+    def _require(self, tensors: list[Tensor]) -> None:
+        for tensor in tensors:
+            for oid in split_ids(tensor.chunks):
+                require_payload(self._parts, self._target, oid)
+
+    def _place(self, tensor: Tensor, arena: Arena) -> tuple[memoryview, bool]:
         chunks = split_ids(tensor.chunks)
         extent = self._parts.odb.extent(chunks) if chunks else None
         if extent is not None:
             key, offset, size = extent
             return self._parts.odb.map(key)[offset : offset + size], True
-        for oid in chunks:
-            require_payload(self._parts, self._target, oid)
-        return memoryview(bytearray(tensor_size(tensor.dtype, tensor.shape))), False
+        self._require([tensor])
+        return arena.take(tensor_size(tensor.dtype, tensor.shape)), False
 
 
 class TensorSlice:
@@ -196,9 +245,19 @@ class TensorSlice:
         return rows[(slice(None, None, step), *rest)]
 
 
-def tensor_bytes(parts: Parts, target: Resolved) -> memoryview:
-    """The bytes of the tensor, or of the rows of it, that a revision names."""
-    reader = Reader(parts, target.text.partition("#")[0])
+def leading_reader(parts: Parts, bits: int) -> "LeadingReader":
+    """A reader of leading bits. NumPy is loaded only now."""
+    from mstore.ops.leading import LeadingReader  # noqa: PLC0415 (see above)
+
+    return LeadingReader(parts.odb, bits)
+
+
+def tensor_bytes(parts: Parts, target: Resolved, bits: int | None = None) -> memoryview:
+    """The bytes of the tensor, or of the rows of it, that a revision names.
+
+    With ``bits`` its floats are the middle of where their leading bits let them lie.
+    """
+    reader = Reader(parts, target.text.partition("#")[0], bits=bits)
     tensor = reader.tensor(target.tensor or "")
     if target.rows is None:
         return reader.content(tensor)

@@ -24,7 +24,7 @@ def model(store: Store) -> tuple[Store, Weights]:
         "scalar": np.array(2.5, np.float64),
         "empty": np.zeros((0, 5), np.float32),
     }
-    store.put(weights, "m")
+    store.put(weights, "m", codec="raw")
     return store, weights
 
 
@@ -150,10 +150,10 @@ def test_cat_writes_files_tensors_and_rows(
 def test_second_copy_serves_when_the_mapped_one_is_damaged(store: Store, tmp_path: Path) -> None:
     """A damaged pack is passed over when another pack holds the same chunk whole."""
     array = np.random.default_rng(0).standard_normal((1000, 1000), dtype=np.float32)
-    store.put({"w": array}, "m")
+    store.put({"w": array}, "m", codec="raw")
     pack = next(Path(store.path, "objects").iterdir())
     other = mstore.init(tmp_path / "other")[0]
-    other.put({"w": array, "b": np.zeros(3, np.float32)}, "m")
+    other.put({"w": array, "b": np.zeros(3, np.float32)}, "m", codec="raw")
     second = next(Path(other.path, "objects").iterdir())
     second.rename(Path(store.path, "objects", second.name))
     content = bytearray(pack.read_bytes())
