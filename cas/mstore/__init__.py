@@ -16,6 +16,7 @@ from mstore.errors import (
     StorageError,
     UnsupportedError,
 )
+from mstore.ops.dequantise import dequantise
 from mstore.store import Store, load
 from mstore.store import clone_store as clone
 from mstore.store import init_store as init
@@ -34,6 +35,7 @@ __all__ = [
     "Store",
     "UnsupportedError",
     "clone",
+    "dequantise",
     "init",
     "load",
     "open",

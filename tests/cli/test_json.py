@@ -124,7 +124,32 @@ def test_strip(stocked: Any) -> None:
     """Strip says which versions keep their bytes, and where."""
     assert stocked.json("strip", "--keep", "prod", "--dry-run")["kept"] == ["lenet@1"]
     assert stocked.json("strip", "--keep", "prod", "--to", "slim")["place"].endswith("/slim")
+    raw = stocked.json("strip", "--keep", "prod", "--to", "raw", "--codec", "raw")
+    assert (raw["codec"], raw["bytes_after"]) == ("raw", raw["bytes_foreseen"])
     assert stocked.json("strip", "--keep", "prod", "--yes")["place"] is None
+
+
+def test_materialize(stocked: Any) -> None:
+    """A dry run tells what is written then; the second time nothing is."""
+    plan = stocked.json("materialize", "lenet", "--dry-run")
+    made = stocked.json("materialize", "lenet")
+    assert (plan["dry_run"], made["dry_run"]) == (True, False)
+    assert plan["bytes_after"] == made["bytes_after"]
+    assert stocked.json("materialize", "lenet")["written_bytes"] == 0
+
+
+def test_archive_and_plan(stocked: Any) -> None:
+    """A dry run has the plan that is carried out then and that plan writes to a file."""
+    plan = stocked.json("archive", "--cost", "bytes", "--alpha", "3", "--dry-run")
+    written = stocked.json("plan", "--cost", "bytes", "--alpha", "3", "--graph", "graph.json")
+    made = stocked.json("archive", "--all", "--cost", "bytes", "--alpha", "3")
+    assert (plan["dry_run"], made["dry_run"], plan["unit"]) == (True, False, "bytes")
+    assert [row["label"] for row in made["versions"]] == ["lenet@1", "lenet@2", "lenet@3"]
+    assert {**plan, "path": written["path"]} == written
+    graph = json.loads(Path(written["path"]).read_text(encoding="utf-8"))
+    assert "lenet@1:lenet.safetensors#body" in graph["plan"]
+    failed = stocked.json("archive", "--within", "0.000001", code=2)
+    assert "at least" in failed["error"]["message"]
 
 
 def test_transfer(stocked: Any) -> None:

@@ -1,0 +1,67 @@
+"""``Store``: the thin front that people hold; every method is one verb of ``mstore.ops``.
+
+It has a page for each thing that people do with a store; nothing is decided here.
+"""
+
+from pathlib import Path
+from typing import Any, Self
+
+from mstore.backends.fsio import FileSystem
+from mstore.backends.local import LocalBackend
+from mstore.discovery import default_store
+from mstore.ops import transfer
+from mstore.ops.intake import Progress
+from mstore.ops.transfer import TransferReport
+from mstore.parts import init_parts, open_parts
+from mstore.store.keeping import Keeping
+from mstore.store.naming import Naming
+from mstore.store.opened import PathLike, Source
+from mstore.store.reading import Reading
+from mstore.store.sharing import Sharing
+from mstore.store.storing import Storing
+
+__all__ = ["PathLike", "Source", "Store", "clone_store", "init_store", "load", "open_store"]
+
+
+class Store(Storing, Reading, Naming, Keeping, Sharing):
+    """One open store. Cheap to open; safe to use from several threads for reading.
+
+    As a context manager it is closed at the end, which matters to ``checkpoint`` only.
+    """
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_store(path: PathLike | None = None, *, files: FileSystem | None = None) -> Store:
+    """Open the store in ``path``, else in ``$MSTORE_STORE``, the nearest ``.mstore`` or the user's.
+
+    NotFoundError (kind "no-store") when there is none.
+    """
+    place = default_store() if path is None else Path(path)
+    return Store(open_parts(LocalBackend(place, files or FileSystem())))
+
+
+def load(revision: str, framework: str = "numpy", *, verify: bool = True) -> dict[str, Any]:
+    """Every tensor of a version, from the store that ``open_store()`` finds.
+
+    ``mstore.load("blake3:...")`` takes the hash of a version or of its weights.
+    """
+    return open_store().load(revision, framework, verify=verify)
+
+
+def init_store(path: PathLike, *, files: FileSystem | None = None) -> tuple[Store, bool]:
+    """Open the store in ``path``, made now if there was none; the second value says which."""
+    parts, created = init_parts(LocalBackend(Path(path), files or FileSystem()))
+    return Store(parts), created
+
+
+def clone_store(
+    place: PathLike, path: PathLike, *, progress: Progress | None = None
+) -> tuple[Store, TransferReport]:
+    """Copy the store at ``place`` to the new folder ``path``; an unfinished clone goes on."""
+    parts, report = transfer.clone(str(place), str(path), progress=progress)
+    return Store(parts), report

@@ -1,0 +1,134 @@
+"""What a store takes, whether it is sound, and in what form it keeps its bytes."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mstore.ops import usage
+from mstore.ops.check import check
+from mstore.ops.findings import FsckReport
+from mstore.ops.gc import GcReport, Limits, run_gc
+from mstore.ops.intake import Progress
+from mstore.ops.materialize import MaterializeReport, materialize
+from mstore.ops.repair import repair
+from mstore.ops.sending import Form
+from mstore.ops.strip import StripReport, strip
+from mstore.store.opened import Opened, PathLike
+
+if TYPE_CHECKING:
+    from mstore.ops.archive import ArchiveReport, Terms
+    from mstore.ops.planes import PlanesReport
+
+
+class Keeping(Opened):
+    """What a store takes, whether it is sound, and in what form it keeps its bytes."""
+
+    def du(self, revisions: Sequence[str] = ()) -> list[usage.Usage]:
+        """Exclusive and shared bytes of some versions, or of all."""
+        return usage.du(self.parts, revisions)
+
+    def why(self, digits: str) -> list[usage.Reason]:
+        """What keeps an object alive."""
+        return usage.why(self.parts, digits)
+
+    def gc(
+        self,
+        *,
+        dry_run: bool = False,
+        now: bool = False,
+        limits: Limits | None = None,
+        progress: Progress | None = None,
+    ) -> GcReport:
+        """Collect what no name needs; ``now`` does not hold it for a day."""
+        return run_gc(self.parts, dry_run=dry_run, now=now, limits=limits, progress=progress)
+
+    def fsck(self, *, full: bool = False, progress: Progress | None = None) -> FsckReport:
+        """Look for damage, with ``full`` in every stored byte; never raises for what it finds."""
+        return check(self.parts, full=full, progress=progress)
+
+    def repair(
+        self, places: Sequence[PathLike] = (), *, progress: Progress | None = None
+    ) -> FsckReport:
+        """Heal damage from other stores or from files that were once put; deletes nothing."""
+        return repair(self.parts, [Path(place) for place in places], progress=progress)
+
+    def strip(
+        self,
+        keep: Sequence[str],
+        *,
+        to: PathLike | None = None,
+        codec: Form = "keep",
+        dry_run: bool = False,
+        announce: Callable[[StripReport], None] = lambda _: None,
+        progress: Progress | None = None,
+    ) -> StripReport:
+        """Keep the bytes of some versions and the description of all, at ``to`` or here.
+
+        ``codec``, for ``to``: chunks as they are stored, "raw" to be mapped, or "auto": coded,
+        none of them as a difference. ``announce`` hears what is foreseen before anything is done.
+        """
+        return strip(
+            self.parts,
+            keep,
+            to=None if to is None else str(to),
+            form=codec,
+            dry_run=dry_run,
+            announce=announce,
+            progress=progress,
+        )
+
+    def materialize(
+        self,
+        revisions: Sequence[str],
+        *,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> MaterializeReport:
+        """Make the tensors of versions raw and mappable: larger, and quickest to load."""
+        return materialize(self.parts, revisions, dry_run=dry_run, progress=progress)
+
+    def archive(
+        self,
+        revisions: Sequence[str] = (),
+        *,
+        terms: "Terms | None" = None,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> "ArchiveReport":
+        """Store the tensors of versions, or of all, in the fewest bytes within bounds on reading.
+
+        ``terms`` say what the bounds are. The old form goes with the next ``gc``.
+        """
+        from mstore.ops.archive import archive  # noqa: PLC0415 - nothing else needs a planner
+
+        return archive(self.parts, revisions, terms, dry_run=dry_run, progress=progress)
+
+    def archive_planes(
+        self,
+        revisions: Sequence[str] = (),
+        levels: Sequence[int] = (8, 16),
+        *,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> "PlanesReport":
+        """Store the floats of versions so that ``bits`` reads no more than it needs.
+
+        After each number of bits there is a step. Without a version: what is not stored as a
+        difference. The old form goes with the next ``gc``.
+        """
+        from mstore.ops.planes import store_planes  # noqa: PLC0415 (loads NumPy)
+
+        return store_planes(self.parts, revisions, levels, dry_run=dry_run, progress=progress)
+
+    def plan(
+        self,
+        path: PathLike,
+        revisions: Sequence[str] = (),
+        *,
+        terms: "Terms | None" = None,
+        force: bool = False,
+    ) -> "ArchiveReport":
+        """Write the storage graph and the plan that ``archive`` would carry out to a JSON file."""
+        from mstore.ops.archive import export_plan  # noqa: PLC0415 - as for archive
+
+        return export_plan(self.parts, Path(path), revisions, terms, force=force)

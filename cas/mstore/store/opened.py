@@ -1,0 +1,28 @@
+"""What every page of ``Store`` stands on."""
+
+import os
+from collections.abc import Mapping, Sequence
+
+from mstore.ops.steplog import StepLog
+from mstore.parts import Parts
+from mstore.revision import Resolved, resolve
+
+PathLike = str | os.PathLike[str]
+Source = PathLike | Sequence[PathLike] | Mapping[str, object]
+
+
+class Opened:
+    """An open store: its parts, and the steps of training runs that wait to be stored."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self._steps: StepLog | None = None
+
+    @property
+    def path(self) -> str:
+        """Where the store is."""
+        return self.parts.backend.location
+
+    def resolve(self, revision: str) -> Resolved:
+        """The version that a revision names; NotFoundError, InvalidInputError."""
+        return resolve(self.parts, revision)

@@ -1,0 +1,184 @@
+"""Putting models in: files, state dicts, and the steps of a training run."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mstore import adapters
+from mstore.numerics.schemes import Codebook, Rounding, make_scheme
+from mstore.objects import Relation, Value
+from mstore.ops.encoding import Policy
+from mstore.ops.intake import Progress
+from mstore.ops.put import Description, PutResult, put
+from mstore.ops.quantise import QuantiseReport, Selection, quantise
+from mstore.ops.sources import SourceTree, scan_arrays, scan_paths
+from mstore.ops.steplog import WAITING, Pending, Resumed, StepLog, Training, resume
+from mstore.store.opened import Opened, Source
+
+
+class Storing(Opened):
+    """Putting models in: files, state dicts, and the steps of a training run."""
+
+    def put(
+        self,
+        source: Source,
+        name: str | None = None,
+        *,
+        message: str = "",
+        parents: Sequence[str] | None = None,
+        relation: Relation = "derived",
+        params: Mapping[str, Value] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        datasets: Sequence[str] = (),
+        tags: Sequence[str] = (),
+        task: str = "",
+        metadata: Mapping[str, Value] | None = None,
+        author: str = "",
+        codec: Policy = "auto",
+        always: bool = False,
+        follow: bool = False,
+        progress: Progress | None = None,
+    ) -> PutResult:
+        """Store a file, a folder, several paths or a state dict as the next version of ``name``.
+
+        ``name`` is the path's own, ``parents`` the version before, if not given. With ``codec``
+        "raw" tensors can be mapped, with "small" they take the least space. An unchanged model
+        makes no new version unless ``always``. Durable on return.
+        """
+        tree = _scan(source, follow=follow)
+        description = Description(
+            message=message,
+            author=author,
+            task=task,
+            tags=tuple(tags),
+            parents=None if parents is None else tuple(parents),
+            relation=relation,
+            parameters=params or {},
+            metrics=metrics or {},
+            datasets=tuple(datasets),
+            metadata=metadata or {},
+        )
+        named = name or tree.name
+        return put(
+            self.parts, tree, named, description, codec=codec, always=always, progress=progress
+        )
+
+    def quantise(
+        self,
+        revision: str,
+        to: str,
+        *,
+        rounding: Rounding = "nearest",
+        codebook: Codebook | None = None,
+        per_channel: bool = False,
+        clamp: bool = False,
+        seed: int = 0,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        name: str | None = None,
+        author: str = "",
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> QuantiseReport:
+        """Store a version in fewer bits, as the next version of ``name``, else of MODEL-``to``.
+
+        ``to`` is "fp16", "bf16", "fixed4" to "fixed24", "int8" or "int4"; ``include`` and
+        ``exclude`` are patterns of tensor names. The version itself stays as it is. What "int8"
+        and "int4" store, ``mstore.dequantise`` turns back. InvalidInputError names a tensor that
+        holds what the scheme cannot; then nothing was stored.
+        """
+        scheme = make_scheme(
+            to,
+            rounding=rounding,
+            codebook=codebook,
+            per_channel=per_channel,
+            clamp=clamp,
+            seed=seed,
+        )
+        return quantise(
+            self.parts,
+            revision,
+            scheme,
+            Selection(tuple(include), tuple(exclude)),
+            name=name,
+            author=author,
+            dry_run=dry_run,
+            progress=progress,
+        )
+
+    def checkpoint(
+        self,
+        state: Mapping[str, object],
+        run: str,
+        step: int,
+        *,
+        optimizer: Mapping[str, object] | None = None,
+        trainer: Mapping[str, object] | None = None,
+        message: str = "",
+        parents: Sequence[str] | None = None,
+        params: Mapping[str, Value] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        datasets: Sequence[str] = (),
+        tags: Sequence[str] = (),
+        task: str = "",
+        metadata: Mapping[str, Value] | None = None,
+        author: str = "",
+        always: bool = False,
+        waiting: int = WAITING,
+    ) -> Pending:
+        """Copy a state dict and store it in the background as the next version of ``run``.
+
+        ``optimizer`` and ``trainer`` may be nested; they go to the model ``RUN/optimizer``. Returns
+        when all is copied; with ``waiting`` copies in memory, first waits until one is stored.
+        ExistsError for a step that the run has, unless ``always``. Raises what went wrong with an
+        earlier step, and then takes nothing. Several threads may call it.
+        """
+        description = Description(
+            message=message,
+            author=author,
+            task=task,
+            tags=tuple(tags),
+            parents=None if parents is None else tuple(parents),
+            parameters=params or {},
+            metrics=metrics or {},
+            datasets=tuple(datasets),
+            metadata=metadata or {},
+        )
+        if self._steps is None:
+            self._steps = StepLog(self.parts)
+        training = Training(optimizer, trainer)
+        return self._steps.add(
+            run, step, state, training, description, always=always, waiting=waiting
+        )
+
+    def flush(self) -> None:
+        """Wait until every checkpoint is durable; raises what went wrong with one."""
+        if self._steps is not None:
+            self._steps.flush()
+
+    def close(self) -> None:
+        """``flush``, and give back the memory of checkpoints. The store can still be used."""
+        if self._steps is not None:
+            self._steps.close()
+
+    def resume(
+        self,
+        run: str,
+        step: int | None = None,
+        *,
+        framework: str | None = None,
+        training: bool = True,
+    ) -> Resumed:
+        """Give back a checkpoint, the newest if no step is named, as it was given.
+
+        Without ``training`` the optimizer's state stays where it is. NotFoundError for a step that
+        is not there.
+        """
+        return resume(self.parts, run, step, framework=framework, training=training)
+
+
+def _scan(source: Source, *, follow: bool) -> SourceTree:
+    if isinstance(source, Mapping):
+        return scan_arrays(adapters.tensors(source), "model")
+    paths = [source] if isinstance(source, str | os.PathLike) else source
+    return scan_paths([Path(path) for path in paths], follow=follow)
