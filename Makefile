@@ -32,9 +32,10 @@ docs: $(VENV)/.check
 	$(VENV)/bin/python docs/commands.py
 	$(VENV)/bin/python docs/json_page.py
 
-# Makes its own environment in bench/.cache, takes an hour, and writes docs/benchmarks.md.
+# Makes its own environment in bench/.cache, installs the peers it can, trains what it measures,
+# takes most of an hour, and writes docs/benchmarks.md and its plots.
 bench:
-	$(PYTHON) -m bench
+	$(PYTHON) -m bench --plots
 
 # A minute for each parser; FUZZ_SECONDS=3600 for an hour.
 fuzz: $(VENV)/.test $(VENV)/.fuzz

@@ -20,8 +20,14 @@ NEEDED = (
     "torch==2.13.0",
     "blake3==1.0.11",
     "matplotlib>=3.9",
+    "backports.zstd>=1.8",
 )
-PYTHON_PEERS = {"hf-xet": "hf-xet==1.8.0", "tensorfs": "tensorfs==0.17.2", "dvc": "dvc==3.67.1"}
+PYTHON_PEERS = {
+    "hf-xet": "hf-xet==1.8.0",
+    "tensorfs": "tensorfs==0.17.2",
+    "dvc": "dvc==3.67.1",
+    "zipnn": "zipnn==0.5.4",
+}
 SYSTEM_PEERS = {"git-lfs": "git-lfs", "restic": "restic", "borg": "borgbackup"}
 
 
@@ -85,15 +91,18 @@ def install(places: Places) -> dict[str, str]:
     mstore itself is installed anew each time; everything else only once.
     """
     done = places.cache / "installed.json"
-    if not done.exists():
+    wanted = sorted((*NEEDED, *PYTHON_PEERS.values(), *SYSTEM_PEERS.values()))
+    found = json.loads(done.read_text()) if done.exists() else {}
+    if found.get("wanted") != wanted:
         print("installing the peers (once)", file=sys.stderr)
         places.cache.mkdir(parents=True, exist_ok=True)
         if not places.python.exists():
             venv.create(places.venv, with_pip=True)
         _pip(places.python, *NEEDED)
         missing = _install_python_peers(places.python) | _install_system_peers()
-        done.write_text(json.dumps(missing))
+        found = {"wanted": wanted, "missing": missing}
+        done.write_text(json.dumps(found))
     _pip(places.python, str(ROOT))
     _pip(places.python, "--force-reinstall", "--no-deps", str(ROOT))
-    found: dict[str, str] = json.loads(done.read_text())
-    return found
+    missing_now: dict[str, str] = found["missing"]
+    return missing_now

@@ -39,9 +39,10 @@ def _summary(results: Mapping[str, Result]) -> str:
     return _table(lines)
 
 
-def _tools(
+def describe_tools(
     versions: Mapping[str, str], kinds: Sequence[type[Peer]], missing: Mapping[str, str]
 ) -> str:
+    """A table of the tools that were there, and why the others were not."""
     lines = [["tool", "version", "as it was run"]]
     lines += [[kind.name, versions[kind.name], kind.note] for kind in kinds]
     text = _table(lines)
@@ -52,10 +53,9 @@ def _tools(
 
 def write(
     machine: Mapping[str, str],
-    versions: Mapping[str, str],
-    kinds: Sequence[type[Peer]],
-    missing: Mapping[str, str],
+    tools: str,
     results: Mapping[str, Result],
+    plots: Mapping[str, str],
     *,
     quick: bool,
 ) -> str:
@@ -67,14 +67,15 @@ def write(
         "before each; the page cache is warm; times are wall times of whole commands unless the "
         "row says otherwise; a ratio is the median over the rounds of our time over theirs in the "
         "same round, with the smallest and largest. Every result is compared with the original "
-        "byte for byte. Peaks of memory are the kernel's, of the largest part of the command; they "
-        "cannot show less than the benchmark's own memory, about 30 MiB. Compare numbers only "
-        "within a table."
+        "byte for byte. Tables in which slow tools take part have at most 3 rounds, the folder 2. "
+        "Peaks of memory are the kernel's, of the largest part of the command; they cannot show "
+        "less than the benchmark's own memory, about 30 MiB. Compare numbers only within a table."
     )
     if quick:
         warning = "**A quick run on small files: it checks the benchmark, its times mean nothing.**"
         how = f"{warning}\n\n{how}"
     parts = ["# Benchmarks", how, "## Goals", _summary(results), "## Machine", facts]
-    parts += ["## Tools", _tools(versions, kinds, missing)]
+    parts += ["## Tools", tools]
+    parts += [f"![{words}]({name})" for name, words in plots.items()]
     parts += [_section(key, result) for key, result in results.items()]
     return "\n\n".join(parts) + "\n"

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from bench.measure import Command, clear, environment
 from bench.places import TASKS, Places
+from bench.verify import size_on_disk
 
 
 class Peer(ABC):
@@ -54,6 +55,10 @@ class Peer(ABC):
 
     def stage(self, source: Path, label: str) -> None:  # noqa: B027  most tools take any path
         """Lays `source` where the tool can take it."""
+
+    def stored(self) -> int:
+        """Bytes of the whole store on the disk."""
+        return size_on_disk(self.store)
 
     def clear_before_get(self, target: Path) -> None:
         """Removes what an earlier get left, so that all bytes are written again."""

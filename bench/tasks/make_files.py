@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Bits = NDArray[np.uint16]
+Content = NDArray[np.uint16] | NDArray[np.float32]
 Shape = tuple[int, ...]
 Model = dict[str, Bits]
 
@@ -34,17 +35,20 @@ def weights(rng: np.random.Generator, shape: Shape) -> Bits:
     return to_bf16(rng.standard_normal(shape, dtype=np.float32) * spread)
 
 
-def write_safetensors(path: Path, shapes: dict[str, Shape], contents: Iterator[Bits]) -> None:
+def write_safetensors(
+    path: Path, shapes: dict[str, Shape], contents: Iterator[Content], dtype: str = "BF16"
+) -> None:
     """Writes tensors one after another, so that no more than one is in memory.
 
-    The names come sorted, as the safetensors library lays files out; tensorfs keeps no other order.
+    `dtype` is BF16 or F32. The names come sorted, as the safetensors library lays
+    files out; tensorfs keeps no other order.
     """
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     offset = 0
     for name, shape in shapes.items():
-        size = 2 * int(np.prod(shape))
+        size = (2 if dtype == "BF16" else 4) * int(np.prod(shape))
         header[name] = {
-            "dtype": "BF16",
+            "dtype": dtype,
             "shape": list(shape),
             "data_offsets": [offset, offset + size],
         }
@@ -189,14 +193,14 @@ KINDS: dict[str, Callable[[Path, int], None]] = {
 }
 
 
-def main(kind: str, target: Path, scale: int) -> None:
+def whole(make: Callable[[Path, int], None], target: Path, scale: int) -> None:
     """Makes `target` whole or not at all."""
     unfinished = target.with_name(target.name + ".unfinished")
     if unfinished.is_dir():
         shutil.rmtree(unfinished)
-    KINDS[kind](unfinished, scale)
+    make(unfinished, scale)
     unfinished.rename(target)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
+    whole(KINDS[sys.argv[1]], Path(sys.argv[2]), int(sys.argv[3]))

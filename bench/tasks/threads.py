@@ -71,10 +71,11 @@ def main(place: Path, file: Path) -> None:
         "nothing": lambda: time.sleep(1),
         "SHA-256 (releases the lock)": lambda: hashlib.sha256(content).digest(),
         "a copy of bytes (holds the lock)": lambda: bytearray(content),
-        "mstore put, new model": lambda: empty.put(file, name="model"),
+        "mstore put, new model, default codec": lambda: empty.put(file, name="model"),
         "mstore put, unchanged model": lambda: empty.put(file, name="model"),
-        "mstore load, verified": lambda: store.load("model", framework="torch"),
-        "mstore get": lambda: store.get("model", fresh / "got"),
+        "mstore load, raw, verified": lambda: store.load("model", framework="torch"),
+        "mstore load, encoded": lambda: empty.load("model", framework="torch"),
+        "mstore get, raw": lambda: store.get("model", fresh / "got"),
     }
     found = {name: Counter().beside(task) for name, task in tasks.items()}
     shutil.rmtree(fresh)

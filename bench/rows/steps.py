@@ -1,0 +1,46 @@
+"""The row on the step log: a checkpoint after every step of a real training loop."""
+
+import json
+import statistics
+
+from bench.measure import clear
+from bench.rows.base import Bench, Result, Table, Verdict, at_most
+
+MB = 10**6
+
+
+def steps(bench: Bench) -> Result:
+    """How long the training thread is held, and what is stored."""
+    count, width = (5, 128) if bench.places.quick else (100, 1024)
+    place = bench.places.work / "steps.store"
+    clear(place)
+    run = bench.run(bench.task("train_steps.py", place, count, width))
+    clear(place)
+    found = json.loads(run.output.splitlines()[-1])
+    held = sorted(1000 * seconds for seconds in found["held"])
+    ratio = found["stored"] / found["given"]
+    lines = [["what", "measured"]]
+    lines.append(["held a step, median", f"{statistics.median(held):.1f} ms"])
+    lines.append(["held a step, the second longest", f"{held[-2]:.1f} ms"])
+    lines.append(["held a step, longest", f"{held[-1]:.1f} ms"])
+    lines.append(["a whole step, median", f"{1000 * statistics.median(found['whole']):.0f} ms"])
+    lines.append(["stored after the last step", f"{1000 * found['waited_at_the_end']:.0f} ms"])
+    lines.append(["given", f"{found['given'] / MB:.0f} MB"])
+    lines.append(["stored, without cache/", f"{found['stored'] / MB:.0f} MB"])
+    return Result(
+        f"The step log: {count} steps",
+        "A network of 50 million weights trained by AdamW at 1e-5 on random tokens, a state of "
+        f"{found['given'] / count / MB:.0f} MB of bf16 checkpointed after every step by "
+        "`store.checkpoint`. Training has one thread, as beside an accelerator. Every step is "
+        "loaded again and compared by its hash.",
+        [Table(lines)],
+        [
+            Verdict(
+                "training thread held at most 60 ms a step (the longest)",
+                f"{held[-1]:.1f} ms; median {statistics.median(held):.1f} ms",
+                met=held[-1] <= 60,
+                bound="the first copies touch memory that is new to the interpreter",
+            ),
+            at_most("stored: at most 0.10 of the full copies", ratio, 0.10, ""),
+        ],
+    )
