@@ -26,6 +26,9 @@ from mstore.errors import (
     NotFoundError,
 )
 from mstore.ops import get as get_module
+from mstore.ops import planes as planes_module
+from mstore.ops.archive import Terms
+from mstore.ops.archive_survey import MIN_TENSOR
 from mstore.ops.gc import Limits
 from mstore.parts import init_parts, open_parts
 from mstore.refs import HEADS, TAGS, Clock
@@ -84,7 +87,19 @@ def make_world(folder: Path) -> Path:
     store.put(numbers(4) | {"more": numbers(5)["own"]}, "gone")
     store.put(numbers(4), "half")
     store.delete("gone")
+    for step in range(2):
+        store.put(tuned(step), "tuned")
+    store.put(tuned(3), "raw", parents=["tuned@2"], codec="raw")
     return folder
+
+
+def tuned(step: int) -> dict[str, np.ndarray]:
+    """One tensor that is stored as a difference from that of the step before.
+
+    It is just large enough to be archived.
+    """
+    start = np.random.default_rng(30).standard_normal(1100, dtype=np.float32)
+    return {"weight": start + np.float32(step * 1e-6)}
 
 
 def first_model(store: Store) -> str:
@@ -102,6 +117,12 @@ def put_changed(store: Store, world: Path) -> None:
     """The next version of a model."""
     del world
     store.put(numbers(7), first_model(store))
+
+
+def put_delta(store: Store, world: Path) -> None:
+    """The next version of a model, stored as a difference from the one before."""
+    del world
+    store.put(tuned(2), "tuned")
 
 
 def put_unchanged(store: Store, world: Path) -> None:
@@ -159,6 +180,47 @@ def strip(store: Store, world: Path) -> None:
     store.strip([first_model(store)])
 
 
+def retain(store: Store, world: Path) -> None:
+    """The bytes of an old version go, those that the newest is a difference from excepted."""
+    del world
+    store.retain("tuned", last=1)
+
+
+def drop_base(store: Store, world: Path) -> None:
+    """A version is deleted and collected, and the next one still needs its bytes as a base."""
+    del world
+    store.retain("tuned", last=1, forget=True)
+    store.gc(now=True, limits=AT_ONCE)
+
+
+def materialize(store: Store, world: Path) -> None:
+    """A version that was stored as a difference becomes raw, and its old form is condemned."""
+    del world
+    store.materialize(["tuned"])
+
+
+def archive(store: Store, world: Path) -> None:
+    """What was raw becomes a difference, and what was one may become another."""
+    del world
+    store.archive(terms=Terms(alpha=3.0, measure="bytes"))
+
+
+def planes(store: Store, world: Path) -> None:
+    """A version is stored in steps: its leading bits apart from the others."""
+    del world
+    store_in_steps(store, "raw", (8, 16))
+
+
+def store_in_steps(store: Store, revision: str, levels: Sequence[int]) -> None:
+    """What ``archive_planes`` does to large tensors, for small ones."""
+    before = planes_module.MIN_TENSOR
+    planes_module.MIN_TENSOR = MIN_TENSOR
+    try:
+        store.archive_planes([revision], levels)
+    finally:
+        planes_module.MIN_TENSOR = before
+
+
 def pull(store: Store, world: Path) -> None:
     """All of another store comes in."""
     store.pull(world / "other")
@@ -174,6 +236,7 @@ Command = Callable[[Store, Path], None]
 COMMANDS: dict[str, Command] = {
     "put new": put_new,
     "put changed": put_changed,
+    "put delta": put_delta,
     "put unchanged": put_unchanged,
     "tag": tag,
     "delete": delete,
@@ -183,6 +246,10 @@ COMMANDS: dict[str, Command] = {
     "gc": collect,
     "gc --now": collect_now,
     "strip": strip,
+    "retain": retain,
+    "materialize": materialize,
+    "archive": archive,
+    "planes": planes,
     "pull": pull,
 }
 """The commands that change a store."""
@@ -246,8 +313,8 @@ def kept_versions(observed: Observed) -> set[str]:
 
 
 def digest(store: Store, version: str) -> str:
-    """A hash of all tensors of a version, as they are loaded."""
-    return digest_of(store.load(f"blake3:{version}"))
+    """A hash of all tensors of a version, as they are loaded; nobody takes note of it."""
+    return digest_of(store.read(f"blake3:{version}").load(verify=True))
 
 
 def digest_of(arrays: Mapping[str, np.ndarray]) -> str:

@@ -28,9 +28,9 @@ from mstore.testing.filesystems import Operation, RecordingFileSystem
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - folders are made in it by mkdtemp
 
-LEASES_TOGETHER = ("tmp", "leases")
+LEASES_TOGETHER = ("tmp", "leases", "cache")
 LEASES_APART = ("tmp",)
-"""Dead leases multiply the states: they are lost all or none, and one by one in a sample."""
+"""Dead leases and caches multiply the states: they are lost all or none, one by one in a sample."""
 
 
 def scratch_folder() -> Path:

@@ -25,8 +25,10 @@ from mstore.errors import MstoreError
 from mstore.testing.crash import crash_states, materialise, read_folder
 from mstore.testing.filesystems import RecordingFileSystem
 
-STRIDE = 47
+STRIDE = 71
 """Of how many moments one is tried unless MSTORE_THOROUGH asks for all."""
+SPREAD = 37
+"""So that the moments of the pairs are far from each other; a prime."""
 INNER = "inner"
 MET = 3
 """How often one has looked when both programs ran."""
@@ -118,7 +120,8 @@ def test_a_crash_of_both_loses_nothing(scratch: Path, outer: str) -> None:
     step = 1 if os.environ.get("MSTORE_THOROUGH") else STRIDE
     for number, inner in enumerate(COMMANDS):
         meeting = Meeting(scratch, outer, inner)
-        for at in range(1 + number % step, meeting.count() + 1, step):
+        calls = meeting.count()
+        for at in range(1 + number * SPREAD % min(step, calls), calls + 1, step):
             problems = list(meeting.problems(at))
             if problems:
                 found[inner, at] = problems

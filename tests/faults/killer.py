@@ -19,6 +19,7 @@ from tests.crash.commands import (
     Oracle,
     all_faults,
     copy_world,
+    drop_base,
     get,
     make_world,
     numbers,
@@ -28,8 +29,22 @@ from tests.crash.exploring import scratch_folder
 
 from mstore.testing.filesystems import KillingFileSystem
 
-KILLED = {**COMMANDS, "get": get}
-REPEATABLE = {"put unchanged", "tag", "gc", "gc --now", "strip", "pull", "get"}
+KILLED = {**COMMANDS, "drop base": drop_base, "get": get}
+REPEATABLE = {
+    "put delta",
+    "put unchanged",
+    "tag",
+    "gc",
+    "gc --now",
+    "strip",
+    "retain",
+    "drop base",
+    "materialize",
+    "archive",
+    "planes",
+    "pull",
+    "get",
+}
 """Commands that may be done twice: after a kill they are simply done again."""
 
 

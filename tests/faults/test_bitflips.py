@@ -11,16 +11,19 @@ import pytest
 
 from mstore.backends.local import LocalBackend
 from mstore.errors import CorruptError, UnsupportedError
+from mstore.ids import hash_chunk
 from mstore.ops.check import check
 from mstore.parts import open_parts
 from mstore.store import Store
 
 FEW = 600
+CHAIN = 3
+"""Versions of which each is stored as a difference from the one before."""
 
 
 @pytest.fixture
 def small(store: Store, tmp_path: Path) -> Store:
-    """A small store with raw and compressed entries, padding, tags and two names."""
+    """A small store with raw and coded entries, a chain of differences, padding and tags."""
     rng = np.random.default_rng(0)
     store.put({"w": rng.standard_normal(40, dtype=np.float32), "none": np.zeros((0, 2))}, "lenet")
     folder = tmp_path / "notes"
@@ -30,7 +33,16 @@ def small(store: Store, tmp_path: Path) -> Store:
     store.put(folder, "notes", message="first", tags=("best",), params={"rate": 0.5})
     store.delete("lenet@1")
     store.undo("lenet")
+    for step in range(CHAIN):
+        store.put({"w": tuned(step)}, "tuned")
+    last = store.parts.odb.depth(hash_chunk(tuned(CHAIN - 1).tobytes()))
+    assert last == CHAIN - 1
     return store
+
+
+def tuned(step: int) -> np.ndarray:
+    """Numbers that differ a little from those of the step before."""
+    return np.random.default_rng(30).standard_normal(100, np.float32) + np.float32(step * 1e-6)
 
 
 def stored_files(store: Store) -> list[Path]:
@@ -71,6 +83,24 @@ def test_every_flipped_bit_is_found(small: Store, *, thorough: bool) -> None:
             assert is_found(small), f"{path} with another bit: {changed.hex()}"
         path.write_bytes(original)
     assert not is_found(small)
+
+
+def test_every_version_behind_a_flip_is_named(small: Store) -> None:
+    """A changed bit of a chunk hurts the version that has it, and all that are differences."""
+    for step in range(CHAIN):
+        place = small.parts.odb.find(hash_chunk(tuned(step).tobytes()))
+        assert place is not None
+        path, entry = Path(small.path) / place.pack_key, place.entry
+        original = path.read_bytes()
+        path.chmod(0o600)
+        behind = {f"tuned@{number}" for number in range(step + 1, CHAIN + 1)}
+        for at in range(entry.offset, entry.offset + entry.stored_size, 7):
+            changed = bytearray(original)
+            changed[at] ^= 1 << at % 8
+            path.write_bytes(changed)
+            report = check(open_parts(LocalBackend(Path(small.path))), full=True)
+            assert set(report.hurt) == behind, f"byte {at} of step {step}"
+        path.write_bytes(original)
 
 
 def test_every_cut_is_found(small: Store, *, thorough: bool) -> None:

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,25 @@ from tests.crash.commands import (
     Command,
     Oracle,
     all_faults,
+    archive,
     collect,
     collect_now,
     copy_world,
     delete,
     digest,
     digest_of,
+    drop_base,
     kept_versions,
     make_world,
+    materialize,
     numbers,
     observe,
     open_at,
+    planes,
+    retain,
     run_command,
     strip,
+    tuned,
     undo,
 )
 from tests.crash.exploring import scratch_folder
@@ -36,10 +43,12 @@ from mstore.parts import utc_microseconds
 from mstore.store import Store
 from mstore.testing.filesystems import InterceptingFileSystem
 
-STRIDE = 23
-"""Of how many moments one is tried unless MSTORE_THOROUGH asks for all."""
-PUTS = {"put new": 6, "put changed": 7}
-TAKING = ("delete", "undo", "strip")
+MOMENTS = 2
+"""How many of each pair of commands are tried unless MSTORE_THOROUGH asks for all."""
+SPREAD = 37
+"""So that the moments of the pairs are far from each other; a prime."""
+PUTS = {"put new": numbers(6), "put changed": numbers(7), "put delta": tuned(2)}
+TAKING = ("delete", "undo", "strip", "retain", "drop")
 """Commands that may take away what the other one has just put."""
 BREAKING = Limits(grace=0.0, lease_ttl=-1.0, tmp_age=0.0, repack_at=0.1)
 
@@ -53,6 +62,12 @@ def collect_breaking(store: Store, world: Path) -> None:
     """A collection that waits for no writer, but breaks the leases of all."""
     del world
     store.gc(now=True, limits=BREAKING)
+
+
+def delete_tuned(store: Store, world: Path) -> None:
+    """All versions go of which another model is a difference."""
+    del world
+    store.delete("tuned")
 
 
 def in_turn(*commands: Command) -> Command:
@@ -72,6 +87,14 @@ MEANWHILE: dict[str, Command] = {
     "delete, gc --now": in_turn(delete, collect_now),
     "delete, gc that breaks leases": in_turn(delete, collect_breaking),
     "strip, gc --now": in_turn(strip, collect_now),
+    "retain, gc that breaks leases": in_turn(retain, collect_breaking),
+    "drop base": drop_base,
+    "delete all, gc --now": in_turn(delete_tuned, collect_now),
+    "delete all, gc that breaks leases": in_turn(delete_tuned, collect_breaking),
+    "materialize, gc --now": in_turn(materialize, collect_now),
+    "archive, gc --now": in_turn(archive, collect_now),
+    "planes, gc --now": in_turn(planes, collect_now),
+    "archive, gc that breaks leases": in_turn(archive, collect_breaking),
     "undo, gc --now, gc --now": in_turn(undo, collect_now, collect_now),
     "delete, gc, undo, gc --now": in_turn(delete, collect, undo, collect_now),
 }
@@ -96,6 +119,16 @@ class PausingFileSystem(InterceptingFileSystem):
         return call(**arguments)
 
 
+@cache
+def count_calls(template: Path, scratch: Path, outer: str) -> int:
+    """How many calls a command makes when nothing happens meanwhile."""
+    world = copy_world(template, scratch / "count")
+    counting = PausingFileSystem(0, lambda: None)
+    run_command(COMMANDS[outer], world, counting, utc_microseconds)
+    shutil.rmtree(world)
+    return counting.done
+
+
 class Pair:
     """Two commands in one world, the second in the middle of the first."""
 
@@ -109,7 +142,7 @@ class Pair:
         # Of two that take versions away, what is meant depends on when each looked.
         kept = set() if is_taking(outer) and is_taking(inner) else kept
         self._must = kept & self._in_turn(outer, inner) & self._in_turn(inner, outer)
-        self.calls = self._count(outer)
+        self.calls = count_calls(template, scratch, outer)
 
     def _in_turn(self, *names: str) -> set[str]:
         """The versions that are kept after the commands one after another."""
@@ -119,13 +152,6 @@ class Pair:
         kept = kept_versions(observe(open_at(world / "store")))
         shutil.rmtree(world)
         return kept
-
-    def _count(self, outer: str) -> int:
-        world = copy_world(self._template, self._scratch / "count")
-        counting = PausingFileSystem(0, lambda: None)
-        run_command(COMMANDS[outer], world, counting, utc_microseconds)
-        shutil.rmtree(world)
-        return counting.done
 
     def problems(self, at: int) -> Iterator[str]:
         """What is wrong when the second runs before the first one's call ``at``."""
@@ -155,7 +181,7 @@ class Pair:
         acknowledged = zip(self._names, (done["outer"], done["inner"]), strict=True)
         expected = [name for name, was_done in acknowledged if was_done and name in PUTS]
         for name in () if any(map(is_taking, self._names)) else expected:
-            if digest_of(numbers(PUTS[name])) not in digests.values():
+            if digest_of(PUTS[name]) not in digests.values():
                 yield f"'{name}' was acknowledged and is not there"
 
 
@@ -175,8 +201,8 @@ def test_no_moment_is_bad(scratch: Path, outer: str, *, thorough: bool) -> None:
     tried = 0
     for number, inner in enumerate(MEANWHILE):
         pair = Pair(scratch / "template", scratch, outer, inner)
-        step = 1 if thorough else STRIDE
-        for at in range(1 + number % step, pair.calls + 1, step):
+        step = 1 if thorough else pair.calls // MOMENTS
+        for at in range(1 + number * SPREAD % step, pair.calls + 1, step):
             tried += 1
             problems = list(pair.problems(at))
             if problems:

@@ -33,7 +33,7 @@ def world(tmp_path: Path) -> Path:
 def test_reading_needs_no_write_access(world: Path, tmp_path: Path) -> None:
     """List, log, show, load, get, du, why, identify and fsck write nothing to the store."""
     store = open_at(world / "store", ReadOnlyFileSystem())
-    assert [row.name for row in store.models()] == ["half", "lenet"]
+    assert [row.name for row in store.models()] == ["half", "lenet", "raw", "tuned"]
     assert len(store.log("lenet")) == 2
     version = store.show("lenet").id
     assert digest(store, version.hex()) == digest(open_at(world / "store"), version.hex())

@@ -1,13 +1,15 @@
 """The garbage-collection protocol as a small model, explored exhaustively.
 
-Two objects (bits A and B) live in packs; a pack is named by what it holds, so there are three:
-{A}, {B} and {A, B}. Writers, a tagger, a deleter and the collector take one step at a time in
-every order; writers and the collector may crash between any two steps. The collector is more
-willing than the real one: it may condemn any pack whose needed objects are live elsewhere, may
-repack any pack, may break any old lease at any moment (the lease's time ran out) or leave it, and
-may stop before deleting (the grace period).
+Two objects (bits A and B) live in packs; a pack is named by what it holds, so there are four: {A},
+{B}, {A, B} and {B as a difference from A}, which is no good without A. Writers, a tagger, a deleter
+and the collector take one step at a time in every order; writers and the collector may crash
+between any two steps. The collector is more willing than the real one: it may condemn any pack
+whose needed objects are live elsewhere, may repack any pack, may break any old lease at any moment
+(the lease's time ran out) or leave it, and may stop before deleting (the grace period). While no
+collector is at work, B may be stored in another form and packs condemned whose objects all have
+copies elsewhere, readable or not.
 
-The property: every object that a visible ref needs lies in a live or a condemned pack.
+The property: every object that a visible ref needs can be read from live and condemned packs.
 
 A rule of the protocol is dropped by turning one field of ``Rules`` off; each must then be caught.
 """
@@ -17,7 +19,12 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 A, B = 1, 2
-PACKS = (A, B, A | B)
+PACKS = (A, B, A | B, B)
+"""The objects of each pack; the last one holds a difference."""
+DIFFERENCE = 8
+"""The set of just the pack with the difference."""
+WIDTH = len(PACKS)
+ALL = (1 << WIDTH) - 1
 IDLE, CHOSEN, LEASED, MISSING, READY, VISIBLE, DONE, CRASHED = range(8)
 SLEEPING, MARKED, BUMPED, FENCED, REMARKED = range(5)
 BROKEN = -1
@@ -35,14 +42,21 @@ class Rules(NamedTuple):
     bump_on_resume: bool = True
     tagger_revives: bool = True
     defer_to_living: bool = True
+    gc_marks_bases: bool = True
+    base_live_only: bool = True
+    dedupe_follows_bases: bool = True
 
 
 class Writer(NamedTuple):
-    """A writer: ``lease`` is the epoch it holds (or read), ``missing`` what it must write."""
+    """A writer: ``lease`` is the epoch it holds (or read), ``missing`` what it must write.
+
+    ``based`` says whether it takes B for a difference from A.
+    """
 
     step: int = IDLE
     lease: int = NONE
     missing: int = 0
+    based: bool = False
 
 
 class Collector(NamedTuple):
@@ -64,13 +78,15 @@ class State(NamedTuple):
     refs: int
     writers: tuple[Writer, ...]
     gc: Collector
+    recodings: int = 0
+    """How often a form may still be changed."""
 
 
 Step = tuple[str, State]
 
 
-def contents(packs: int) -> int:
-    """The objects in a set of packs."""
+def listed(packs: int) -> int:
+    """The objects that the indexes of a set of packs name."""
     held = 0
     for index, pack in enumerate(PACKS):
         if packs >> index & 1:
@@ -78,7 +94,14 @@ def contents(packs: int) -> int:
     return held
 
 
-CONTENTS = tuple(contents(packs) for packs in range(8))
+def readable(packs: int) -> int:
+    """The objects that can be had from a set of packs: a difference only with its base."""
+    plain = listed(packs & ~DIFFERENCE)
+    return listed(packs) if plain & A else plain
+
+
+LISTED = tuple(map(listed, range(ALL + 1)))
+CONTENTS = tuple(map(readable, range(ALL + 1)))
 
 
 def pack_bit(objects: int) -> int:
@@ -90,8 +113,8 @@ def condemned_packs(condemned: int) -> int:
     """The packs of all epochs in a set of (epoch, pack) pairs."""
     packs = 0
     while condemned:
-        packs |= condemned & 7
-        condemned >>= 3
+        packs |= condemned & ALL
+        condemned >>= WIDTH
     return packs
 
 
@@ -102,6 +125,8 @@ class Model:
     that of writer 0 may be deleted at any time. A writer whose index is in ``taggers`` brings no
     bytes: before it takes its lease it reads the ref of writer 0, and points its own ref there.
     Without ``tagger_revives`` it also reads that ref under its lease, and trusts what it finds.
+    ``recodings`` is how often forms are changed; with ``deltas`` writers may store B as a
+    difference.
     """
 
     def __init__(
@@ -110,13 +135,19 @@ class Model:
         needs: tuple[int, ...] = (A, A | B),
         taggers: tuple[int, ...] = (),
         runs: int = 2,
+        recodings: int = 0,
+        *,
+        deltas: bool = False,
     ) -> None:
         self.rules = rules
+        self.deltas = deltas
         self.taggers = taggers
         self.needs = (*needs, A)
         self.old_ref = 1 << len(needs)
         writers = tuple(Writer() for _ in needs)
-        self.first = State(pack_bit(A | B), 0, 0, self.old_ref, writers, Collector(runs=runs))
+        packs = pack_bit(A) if deltas else pack_bit(A | B)
+        gc = Collector(runs=runs)
+        self.first = State(packs, 0, 0, self.old_ref, writers, gc, recodings)
 
     def needed(self, refs: int) -> int:
         """What the refs need."""
@@ -138,6 +169,7 @@ class Model:
         for index, writer in enumerate(state.writers):
             yield from self._writer(state, index, writer)
         yield from self._collector(state)
+        yield from self._recode(state)
         for ref in (self.old_ref, 1):
             if state.refs & ref:
                 yield (
@@ -150,7 +182,7 @@ class Model:
             writers = (*state.writers[:index], writer, *state.writers[index + 1 :])
             return f"writer {index}: {label}", state._replace(writers=writers, **changes)
 
-        step, lease, missing = writer
+        step, lease, missing, _ = writer
         if step == IDLE and self._may_begin(state, index):
             missing = 0 if self.rules.lease_before_check else self._missing(state, index)
             yield go("read the epoch", Writer(CHOSEN, state.epoch, missing))
@@ -159,7 +191,7 @@ class Model:
         elif step == LEASED:
             yield self._look(state, index, writer, go)
         elif step == MISSING:
-            yield self._store(state, index, writer, go)
+            yield from self._store(state, index, writer, go)
         elif step == READY and lease == BROKEN and self.rules.fence:
             yield go("commit is refused", Writer())
         elif step == READY:
@@ -178,7 +210,14 @@ class Model:
         missing = writer.missing
         if self.rules.lease_before_check:
             missing = self._missing(state, index)
-        return go("look", Writer(MISSING if missing else READY, writer.lease, missing))
+        based = self.deltas and missing == B and self._has_base(state)
+        return go("look", Writer(MISSING if missing else READY, writer.lease, missing, based))
+
+    def _has_base(self, state: State) -> bool:
+        packs = state.live
+        if not self.rules.base_live_only:
+            packs |= condemned_packs(state.condemned)
+        return bool(CONTENTS[packs] & A)
 
     def _missing(self, state: State, index: int) -> int:
         if index in self.taggers and not self.rules.tagger_revives:
@@ -186,17 +225,23 @@ class Model:
         packs = state.live
         if not self.rules.dedupe_live_only:
             packs |= condemned_packs(state.condemned)
-        return self.needs[index] & ~CONTENTS[packs]
+        held = CONTENTS if self.rules.dedupe_follows_bases else LISTED
+        return self.needs[index] & ~held[packs]
 
-    def _store(self, state: State, index: int, writer: Writer, go: Callable[..., Step]) -> Step:
+    def _store(
+        self, state: State, index: int, writer: Writer, go: Callable[..., Step]
+    ) -> Iterator[Step]:
         ready = Writer(READY, writer.lease)
+        shared = condemned_packs(state.condemned)
         if index not in self.taggers:
             live = state.live | pack_bit(writer.missing)
-            return go("publish a pack", ready, live=live)
-        shared = condemned_packs(state.condemned)
-        if writer.missing & ~CONTENTS[shared]:
-            return go("the condemned pack is gone", Writer(DONE))
-        return go("link the condemned packs back", ready, live=state.live | shared)
+            yield go("publish a pack", ready, live=live)
+            if writer.based:
+                yield go("publish a difference", ready, live=state.live | DIFFERENCE)
+        elif writer.missing & ~CONTENTS[shared | state.live]:
+            yield go("the condemned pack is gone", Writer(DONE))
+        else:
+            yield go("link the condemned packs back", ready, live=state.live | shared)
 
     def _collector(self, state: State) -> Iterator[Step]:
         gc = state.gc
@@ -226,13 +271,41 @@ class Model:
             bit = 1 << index
             if not state.live & bit:
                 continue
-            kept = pack & gc.needed
             others = state.live & ~bit
-            if not kept & ~CONTENTS[others]:
-                condemned = state.condemned | bit << 3 * state.epoch
-                yield f"gc: condemn {pack}", state._replace(live=others, condemned=condemned)
-            elif kept != pack:
-                yield f"gc: repack {pack}", state._replace(live=state.live | pack_bit(kept))
+            if not gc.needed & self._found(state.live) & ~self._found(others):
+                condemned = state.condemned | bit << WIDTH * state.epoch
+                yield f"gc: condemn {index}", state._replace(live=others, condemned=condemned)
+                continue
+            for kept in {pack & gc.needed, pack & self._with_base(gc.needed, state.live)}:
+                if kept not in {0, pack}:
+                    yield f"gc: repack {index}", state._replace(live=state.live | pack_bit(kept))
+
+    def _found(self, packs: int) -> int:
+        """What the collector takes packs to hold."""
+        return CONTENTS[packs] if self.rules.gc_marks_bases else LISTED[packs]
+
+    def _with_base(self, needed: int, packs: int) -> int:
+        """What is needed, and what that may be a difference from."""
+        differs = self.rules.gc_marks_bases and needed & B and packs & DIFFERENCE
+        return needed | A if differs else needed
+
+    def _recode(self, state: State) -> Iterator[Step]:
+        """Another form of B, or the end of one: at any time when no collector is at work."""
+        if state.gc.step != SLEEPING or not state.recodings:
+            return
+        rest = state.recodings - 1
+        there = CONTENTS[state.live]
+        if there == A | B:
+            for bit in (DIFFERENCE, pack_bit(B)):
+                if not state.live & bit:
+                    live = state.live | bit
+                    yield f"recode into {bit}", state._replace(live=live, recodings=rest)
+        for index in range(WIDTH):
+            others = state.live & ~(1 << index)
+            if others != state.live and not there & ~LISTED[others]:
+                condemned = state.condemned | 1 << index << WIDTH * state.epoch
+                changed = state._replace(live=others, condemned=condemned, recodings=rest)
+                yield f"recoded: condemn {index}", changed
 
     def _bump(self, state: State, gc: Collector) -> Iterator[Step]:
         if not state.condemned:
@@ -268,17 +341,20 @@ class Model:
         return writer.step in {LEASED, MISSING, READY, VISIBLE, CRASHED}
 
     def _finish(self, state: State, gc: Collector) -> Iterator[Step]:
+        packs = state.live | condemned_packs(state.condemned)
+        missing = gc.needed & ~self._found(state.live)
+        wanted = self._with_base(missing, packs) & ~LISTED[state.live & ~DIFFERENCE]
         for epoch in range(state.epoch + 1):
             for index, pack in enumerate(PACKS):
-                bit = 1 << index << 3 * epoch
+                bit = 1 << index << WIDTH * epoch
                 if not state.condemned & bit:
                     continue
                 rest = state.condemned & ~bit
-                if pack & gc.needed & ~CONTENTS[state.live]:
+                if missing and pack & wanted:
                     live = state.live | 1 << index
-                    yield f"gc: resurrect {pack}", state._replace(live=live, condemned=rest)
+                    yield f"gc: resurrect {index}", state._replace(live=live, condemned=rest)
                 elif epoch < gc.bound:
-                    yield f"gc: delete {pack}", state._replace(condemned=rest)
+                    yield f"gc: delete {index}", state._replace(condemned=rest)
 
 
 class Verdict(NamedTuple):

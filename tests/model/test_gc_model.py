@@ -22,6 +22,8 @@ def _load_model() -> ModuleType:
 gc_model = _load_model()
 A, B = gc_model.A, gc_model.B
 Rules = gc_model.Rules
+OF_BASES = {"gc_marks_bases", "base_live_only", "dedupe_follows_bases"}
+"""The rules without which differences lose their bases."""
 
 
 @pytest.mark.parametrize(
@@ -35,15 +37,33 @@ def test_protocol_is_safe(needs: tuple[int, ...], taggers: tuple[int, ...], runs
     assert verdict.trace == ()
 
 
+@pytest.mark.parametrize(
+    ("needs", "taggers", "runs", "recodings"),
+    [((B,), (), 2, 2), ((B, B), (), 1, 1), ((B, B), (1,), 1, 1)],
+    ids=["a writer, two runs", "two writers, one run", "a writer and a tagger, one run"],
+)
+def test_differences_are_safe(
+    needs: tuple[int, ...], taggers: tuple[int, ...], runs: int, recodings: int
+) -> None:
+    """The same when writers store differences from what may be deleted, and forms change."""
+    model = gc_model.Model(Rules(), needs, taggers, runs, recodings, deltas=True)
+    assert gc_model.explore(model).trace == ()
+
+
 def test_exploration_is_exhaustive() -> None:
     """The number of states is that of a full exploration, so no rule was lost by a slip."""
     verdict = gc_model.explore(gc_model.Model(Rules(), (A, A), (1,), 2))
     assert verdict.states == 130_988
+    verdict = gc_model.explore(gc_model.Model(Rules(), (B,), (), 2, 2, deltas=True))
+    assert verdict.states == 76_198
 
 
 @pytest.mark.parametrize("rule", Rules._fields)
 def test_every_rule_is_needed(rule: str) -> None:
     """Without any single rule some order of steps loses an object that a visible ref needs."""
     rules = Rules(**{rule: False})
-    verdict = gc_model.explore(gc_model.Model(rules, (A, A), (1,), 2))
-    assert verdict.trace
+    if rule in OF_BASES:
+        model = gc_model.Model(rules, (B,), (), 2, 2, deltas=True)
+    else:
+        model = gc_model.Model(rules, (A, A), (1,), 2)
+    assert gc_model.explore(model).trace

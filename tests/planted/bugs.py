@@ -15,7 +15,7 @@ import pytest
 from tests.planted import checkers
 from tests.planted.checkers import Checker
 
-from mstore import revision, store
+from mstore import revision
 from mstore.backends import checkout, drafts, durable, leases, place
 from mstore.backends.drafts import LocalDraft
 from mstore.backends.durable import close_file, identity
@@ -27,16 +27,19 @@ from mstore.backends.place import Place
 from mstore.codecs import zstd as zstd_codec
 from mstore.errors import ConflictError, MstoreError
 from mstore.format import names, objects, safetensors, slots
-from mstore.odb import check, database, footer, segments
-from mstore.odb.index import Index
+from mstore.odb import chains, check, database, footer, segments, writer
 from mstore.odb.segments import Segment
 from mstore.odb.writer import PackWriter
-from mstore.ops import gc, put, strip, walk
+from mstore.ops import archive, archive_forms, gc, put, recode, sending, strip, walk
 from mstore.ops.check_graph import Graph
+from mstore.ops.encoding import Method
 from mstore.ops.gc_verdict import Judge
+from mstore.ops.homes import Homes
+from mstore.ops.shelf import Shelf
 from mstore.ops.sources import FileSource
 from mstore.parts import Transaction
 from mstore.refs import HEADS, Change, RefStore
+from mstore.store import storing
 
 Patch = pytest.MonkeyPatch
 
@@ -266,24 +269,31 @@ def _read_unverified(patch: Patch) -> None:
     patch.setattr(database, "verify_raw", _nothing)
 
 
+@caught_by(checkers.refuses_wrong_bases)
+def _accept_a_wrong_base(patch: Patch) -> None:
+    """What was decoded from a base is believed, whatever the base was."""
+    before = chains.verify
+
+    def verify(key: str, entry: Any, raw: Any) -> None:
+        if entry.base is None:
+            before(key, entry, raw)
+
+    patch.setattr(chains, "verify", verify)
+    patch.setattr(database, "verify_raw", verify)
+
+
 @caught_by(checkers.sends_no_damaged_bytes)
 def _send_unverified(patch: Patch) -> None:
-    """What a transfer reads is not hashed."""
-    read_into = database.ObjectDatabase.read_into
-
-    def read_blindly(self: Any, oid: bytes, buffer: Any, *, verify: bool = True) -> None:
-        del verify
-        read_into(self, oid, buffer, verify=False)
-
-    patch.setattr(database.ObjectDatabase, "read_into", read_blindly)
+    """What a transfer sends as it is stored is not hashed."""
+    patch.setattr(database, "verify_raw", _nothing)
 
 
 @caught_by(checkers.verifies_what_comes_in)
 def _write_unverified(patch: Patch) -> None:
     """What comes from elsewhere is stored under the id it is said to have."""
 
-    def add(self: Any, kind: Any, oid: bytes, content: Any, *, codec_hint: str = "text") -> Any:
-        return self._add(kind, oid, content, coded=codec_hint == "text")
+    def add(self: Any, kind: Any, oid: bytes, content: Any) -> Any:
+        return self._add(kind, oid, content, None)
 
     patch.setattr(PackWriter, "add_payload", add)
 
@@ -305,9 +315,9 @@ def _ignore_padding(patch: Patch) -> None:
     """Bytes between entries are not looked at."""
     before = check._check_entry
 
-    def check_entry(backend: Any, key: str, position: int, entry: Any) -> Any:
+    def check_entry(backend: Any, key: str, position: int, entry: Any, bases: Any) -> Any:
         del position
-        return before(backend, key, entry.offset, entry)
+        return before(backend, key, entry.offset, entry, bases)
 
     patch.setattr(check, "_check_entry", check_entry)
 
@@ -355,9 +365,9 @@ def _trust_the_cache(patch: Patch) -> None:
 
 @caught_by(checkers.distrusts_its_cache)
 def _search_one_row_off(patch: Patch) -> None:
-    """The search of a cached index ends one row too far."""
-    before = Segment._lower_bound
-    patch.setattr(Segment, "_lower_bound", lambda self, oid: before(self, oid) + 1)
+    """The search of a cached index ends before the last row."""
+    before = Segment._rows_of
+    patch.setattr(Segment, "_rows_of", lambda self, number: before(self, number) - 1)
 
 
 @caught_by(checkers.stores_what_it_is_given)
@@ -471,7 +481,88 @@ def _break_no_lease(patch: Patch) -> None:
 @caught_by(checkers.reuses_nothing_condemned)
 def _reuse_condemned(patch: Patch) -> None:
     """Writers take condemned objects for live ones."""
-    patch.setattr(Index, "is_live", lambda self, oid: bool(self.copies(oid)))
+    patch.setattr(writer, "is_live", lambda index, oid, _: bool(index.copies(oid)))
+
+
+@caught_by(checkers.keeps_what_others_are_based_on)
+def _forget_bases(patch: Patch) -> None:
+    """What a chunk is a difference from counts as needed by its own version alone."""
+    patch.setattr(Homes, "_add_bases", _nothing)
+
+
+@caught_by(checkers.bases_on_nothing_condemned)
+def _base_on_condemned(patch: Patch) -> None:
+    """A writer takes a condemned chunk for a base."""
+    before = PackWriter.lacks
+
+    def lacks(self: Any, oid: bytes) -> bool:
+        return before(self, oid) and not any(copy.base is None for copy in self._index.copies(oid))
+
+    def check_base(self: Any, oid: bytes, raw: Any, coded: Any) -> None:
+        del oid, raw
+        assert coded is None or not lacks(self, coded.base)
+
+    patch.setattr(PackWriter, "_check_chunk", check_base)
+
+
+@caught_by(checkers.reuses_nothing_without_its_base)
+def _reuse_without_base(patch: Patch) -> None:
+    """A difference counts as there, whether its base is or not."""
+
+    def is_listed(index: Any, oid: bytes, _: Any = ()) -> bool:
+        return any(index.is_live_pack(copy.pack) for copy in index.copies(oid))
+
+    patch.setattr(writer, "is_live", is_listed)
+    patch.setattr(database, "is_live", is_listed)
+
+
+@caught_by(checkers.recodes_only_what_reads_back)
+def _recode_unread(patch: Patch) -> None:
+    """The old form of a chunk is condemned before the new one was read back."""
+    patch.setattr(recode, "_read_back", _nothing)
+
+
+@caught_by(checkers.turns_differences_round_safely)
+def _recode_into_a_circle(patch: Patch) -> None:
+    """What was raw becomes a difference from its own difference, and the old form is let go."""
+
+    def settle_wrongly(edges: Any, plan: Any) -> Any:
+        forms = archive_forms.settle(edges, plan)
+        for oid, form in forms.items():
+            if form.base is None:
+                base = next(other for other, each in forms.items() if each.base == oid)
+                method = forms[base].method
+                forms[oid] = form._replace(base=base, method=method, is_now=False)
+        return forms
+
+    patch.setattr(archive, "settle", settle_wrongly)
+    patch.setattr(archive, "require_ends", _nothing)
+    patch.setattr(recode, "_read_back", _nothing)
+    patch.setattr(recode, "_require_ends", _nothing)
+
+
+@caught_by(checkers.decodes_against_the_right_base)
+def _base_on_another_chunk(patch: Patch) -> None:
+    """Every chunk says that it is a difference from the first one of its base."""
+    before = Method.encode
+
+    def encode(self: Any, raw: Any, base: Any = None) -> Any:
+        coded = before(self, raw, base)
+        if coded is None or coded.base is None:
+            return coded
+        return coded._replace(base=first.setdefault("base", coded.base))
+
+    first: dict[str, bytes] = {}
+    patch.setattr(Method, "encode", encode)
+
+
+@caught_by(checkers.sends_bases_before_what_needs_them)
+def _send_bases_last(patch: Patch) -> None:
+    """A difference is sent before what it is a difference from."""
+    before = Shelf.in_order
+    patch.setattr(Shelf, "in_order", lambda self, oids: before(self, oids)[::-1])
+    patch.setattr(sending.Carrier, "_depth_there", lambda *_: 0)
+    patch.setattr(PackWriter, "_check_chunk", _nothing)
 
 
 @caught_by(checkers.keeps_what_tags_mean)
@@ -543,7 +634,11 @@ def _allow_other_forms(patch: Patch) -> None:
 @caught_by(checkers.refuses_bombs)
 def _decode_whatever_comes(patch: Patch) -> None:
     """A frame is decoded to whatever size it has."""
-    patch.setattr(zstd_codec, "decode", lambda stored, _: zstd_codec.zstd.decompress(stored))
+
+    def read(stored: Any, size: int) -> Any:
+        return zstd_codec.zstd.decompress(stored)[:size]
+
+    patch.setattr(zstd_codec, "read_frame", read)
 
 
 @caught_by(checkers.notices_changing_files)
@@ -566,7 +661,7 @@ def _scan_following(scan: Callable[..., Any], paths: Any, *, follow: bool) -> An
 @caught_by(checkers.refuses_links_and_twins)
 def _follow_given_links(patch: Patch) -> None:
     """Symbolic links in a folder are followed."""
-    patch.setattr(store, "scan_paths", functools.partial(_scan_following, store.scan_paths))
+    patch.setattr(storing, "scan_paths", functools.partial(_scan_following, storing.scan_paths))
 
 
 @caught_by(checkers.writes_only_below_its_destination)

@@ -27,9 +27,11 @@ from tests.crash.commands import (
 from tests.crash.exploring import Bounds, Explorer
 
 import mstore
+from mstore import codecs
 from mstore.backends.checkout import Checkout
 from mstore.backends.local import LocalBackend
 from mstore.backends.place import Place
+from mstore.codecs import ZSTD, Coded
 from mstore.codecs import zstd as zstd_codec
 from mstore.errors import (
     ConflictError,
@@ -45,7 +47,9 @@ from mstore.format.safetensors import parse_header
 from mstore.format.slots import Row
 from mstore.ids import Kind, ObjectId, hash_chunk, hash_object
 from mstore.objects import OpaqueFile, Tree, TreeEntry, Version
-from mstore.odb import index
+from mstore.odb import PackWriter, index
+from mstore.ops import copying
+from mstore.ops.archive import Terms
 from mstore.ops.gc import Limits, _Run
 from mstore.parts import Transaction
 from mstore.refs import HEADS, Change, RefStore
@@ -59,6 +63,9 @@ from mstore.testing.filesystems import (
 )
 
 Checker = Callable[[Path], list[str]]
+
+PAGE = 4096
+"""Where the first large raw chunk of a pack begins."""
 
 
 def refused(
@@ -505,16 +512,24 @@ class Writer:
         """Take a lease, store or reuse the objects, and make them durable."""
         self.store = open_at(self.folder)
         self.transaction = Transaction(self.store.parts)
-        content = numbers(self.seed)["own"].tobytes()
+        content = self.content()
         chunk, size = hash_chunk(content), len(content)
         writer = self.transaction.writer
-        writer.add_chunk(chunk, content)
+        self.add(writer, chunk, content)
         file = writer.add_object(OpaqueFile(size, (size,), bytes(chunk)))
         tree = writer.add_object(Tree((TreeEntry("model.bin", "file", bytes(file)),)))
         self.version = writer.add_object(
             Version(tree=bytes(tree), size=len(content), time=0, single=True)
         )
         self.transaction.publish()
+
+    def content(self) -> bytes:
+        """The bytes of the only chunk."""
+        return numbers(self.seed)["own"].tobytes()
+
+    def add(self, writer: PackWriter, chunk: ObjectId, content: bytes) -> None:
+        """Store the chunk."""
+        writer.add_chunk(chunk, content)
 
     def commit(self) -> None:
         """Let a name need what was stored."""
@@ -570,7 +585,83 @@ def stops_writers_it_did_not_wait_for(folder: Path) -> list[str]:
 
 def reuses_nothing_condemned(folder: Path) -> list[str]:
     """A writer that begins after a gc's condemning does not rely on what will be deleted."""
-    writer = with_garbage(folder / "store")
+    begin_behind_the_fence(folder, with_garbage(folder / "store"))
+    return unsound(folder / "store")
+
+
+def fine_tunes(store: Store) -> dict[str, dict[str, np.ndarray]]:
+    """Two models, the second stored as a difference from the first, by name."""
+    weights = np.random.default_rng(0).standard_normal(20_000).astype(np.float32)
+    models = {"base": {"w": weights}, "tuned": {"w": weights * np.float32(1 + 1e-5)}}
+    store.put(models["base"], "base", codec="raw")
+    store.put(models["tuned"], "tuned", parents=["base"])
+    chunk = hash_chunk(models["tuned"]["w"].tobytes())
+    assert store.parts.odb.depth(chunk) == 1
+    return models
+
+
+def refuses_wrong_bases(folder: Path) -> list[str]:
+    """Which changed bits of a base come out of what is a difference from it."""
+    store = init_at(folder / "store")
+    models = fine_tunes(store)
+    place = store.parts.odb.find(hash_chunk(models["base"]["w"].tobytes()))
+    assert place is not None
+    path = folder / "store" / place.pack_key
+    content = path.read_bytes()
+    found = []
+    for at in range(place.entry.offset, place.entry.offset + place.entry.raw_size, 7919):
+        changed = bytearray(content)
+        changed[at] ^= 1
+        path.write_bytes(changed)
+        with suppress(MstoreError):
+            arrays = open_at(folder / "store").load("tuned")
+            if digest_of(arrays) != digest_of(models["tuned"]):
+                found.append(f"byte {at} of the base changed, and the difference was believed")
+    return found
+
+
+def keeps_what_others_are_based_on(folder: Path) -> list[str]:
+    """A base survives the collection of its own version while another is based on it."""
+    store = init_at(folder / "store")
+    models = fine_tunes(store)
+    store.delete("base")
+    store.gc(now=True, limits=AT_ONCE)
+    return wrong_arrays(open_at(folder / "store"), "tuned", models["tuned"])
+
+
+class Tuner(Writer):
+    """A writer whose chunk is a difference, if its base is there."""
+
+    base = np.random.default_rng(0).standard_normal(20_000).astype(np.float32)
+
+    def content(self) -> bytes:
+        """Numbers that are not far from the base."""
+        return (self.base * np.float32(1 + 1e-5)).tobytes()
+
+    def add(self, writer: PackWriter, chunk: ObjectId, content: bytes) -> None:
+        """Store the difference where the base is live, else all of it."""
+        layout = codecs.Layout(4)
+        stored = codecs.codec(codecs.DELTA_PCO).encode(content, layout, self.base.tobytes())
+        assert stored is not None
+        coded = Coded(codecs.DELTA_PCO, stored, hash_chunk(self.base.tobytes()))
+        with suppress(InvalidInputError):
+            writer.add_chunk(chunk, content, coded)
+        writer.add_chunk(chunk, content)
+
+
+def bases_on_nothing_condemned(folder: Path) -> list[str]:
+    """A writer that begins after a gc's condemning is based on nothing that will be deleted."""
+    store = init_at(folder / "store")
+    store.put(numbers(1), "kept")
+    store.put({"w": Tuner.base}, "base", codec="raw")
+    store.delete("base")
+    writer = Tuner(folder / "store", 0)
+    begin_behind_the_fence(folder, writer)
+    return unsound(folder / "store")
+
+
+def begin_behind_the_fence(folder: Path, writer: Writer) -> None:
+    """A gc in the middle of which a writer begins, which commits when gc is done."""
     fence = _Run._fence
 
     def begin_after(run: _Run) -> int:
@@ -583,7 +674,100 @@ def reuses_nothing_condemned(folder: Path) -> list[str]:
         open_at(folder / "store").gc(now=True, limits=AT_ONCE)
     with suppress(ConflictError):
         writer.commit()
-    return unsound(folder / "store")
+
+
+def reuses_nothing_without_its_base(folder: Path) -> list[str]:
+    """A difference whose base has gone is stored again when the same is put."""
+    store = init_at(folder / "store")
+    models = fine_tunes(store)
+    base = store.parts.odb.find(hash_chunk(models["base"]["w"].tobytes()))
+    assert base is not None
+    store.delete("base")
+    store.delete("tuned")
+    (folder / "store" / base.pack_key).unlink()
+    again = open_at(folder / "store")
+    with suppress(MstoreError):
+        again.put(models["tuned"], "again")
+    return wrong_arrays(open_at(folder / "store"), "again", models["tuned"])
+
+
+def recodes_only_what_reads_back(folder: Path) -> list[str]:
+    """When what was written in a new form is damaged on its way, the old form stays."""
+    store = init_at(folder / "store")
+    models = fine_tunes(store)
+    before = set(store.parts.odb.packs())
+    publish = PackWriter.publish
+
+    def publish_damaged(self: PackWriter) -> list[str]:
+        keys = publish(self)
+        path = folder / "store" / keys[0]
+        content = bytearray(path.read_bytes())
+        if len(content) > PAGE:
+            content[PAGE] ^= 1
+            path.write_bytes(content)
+        return keys
+
+    with monkey() as patch:
+        patch.setattr(PackWriter, "publish", publish_damaged)
+        found = refused(
+            "a damaged new form",
+            CorruptError,
+            lambda: open_at(folder / "store").materialize(["tuned"]),
+        )
+    again = open_at(folder / "store")
+    if not before <= set(again.parts.odb.packs()):
+        found.append("the old form was condemned")
+    return found + wrong_arrays(again, "tuned", models["tuned"])
+
+
+def turns_differences_round_safely(folder: Path) -> list[str]:
+    """After changes of form all reads back, from live packs alone."""
+    store = init_at(folder / "store")
+    models = fine_tunes(store)
+    again = open_at(folder / "store")
+    again.archive(terms=Terms(alpha=3.0, measure="bytes"))
+    ids = [hash_chunk(arrays["w"].tobytes()) for arrays in models.values()]
+    found = [f"'{oid}' is in no live pack" for oid in ids if not again.parts.odb.is_live(oid)]
+    again.gc(now=True, limits=AT_ONCE)
+    found += [f for n in models for f in wrong_arrays(open_at(folder / "store"), n, models[n])]
+    return found + unsound(folder / "store")
+
+
+def decodes_against_the_right_base(folder: Path) -> list[str]:
+    """What is a difference from several chunks of another model comes back as it was put."""
+    store = init_at(folder / "store")
+    weights = np.random.default_rng(0).standard_normal(2_200_000).astype(np.float32)
+    models = {"base": {"w": weights}, "tuned": {"w": weights * np.float32(1 + 1e-5)}}
+    store.put(models["base"], "base", codec="raw")
+    store.put(models["tuned"], "tuned", parents=["base"])
+    return [f for n in models for f in wrong_arrays(open_at(folder / "store"), n, models[n])]
+
+
+def sends_bases_before_what_needs_them(folder: Path) -> list[str]:
+    """A transfer that is killed at any publish leaves nothing visible that lacks its base."""
+    store = init_at(folder / "store")
+    models = fine_tunes(store)
+    target = init_at(folder / "target")
+    found: list[str] = []
+    publish = PackWriter.publish
+
+    def publish_and_look(self: PackWriter) -> list[str]:
+        keys = publish(self)
+        odb = open_at(folder / "target").parts.odb
+        for key in odb.packs():
+            ids = [entry.id for entry in odb.entries(key)]
+            found.extend(f"'{oid}' came before its base" for oid in ids if not odb.is_live(oid))
+        return keys
+
+    with monkey() as patch:
+        patch.setattr(PackWriter, "publish", publish_and_look)
+        patch.setattr(copying, "PUBLISH_EVERY", 1)
+        try:
+            target.pull(folder / "store")
+        except MstoreError as error:
+            found.append(f"the transfer failed: {error}")
+    copy = open_at(folder / "target")
+    return found + [f for n in models for f in wrong_arrays(copy, n, models[n])]
 
 
 def keeps_what_tags_mean(folder: Path) -> list[str]:
@@ -706,9 +890,9 @@ def refuses_bombs(folder: Path) -> list[str]:
     """A small frame that holds much more than it should is refused before it is decoded."""
     del folder
     bomb = zstd_codec.zstd.compress(bytes(8 << 20))
-    found = refused("a bomb", CorruptError, lambda: zstd_codec.decode(bomb, 100))
+    found = refused("a bomb", CorruptError, lambda: codecs.decode(ZSTD, bomb, 100))
     twice = zstd_codec.zstd.compress(b"x" * 1000) * 2
-    return found + refused("two frames", CorruptError, lambda: zstd_codec.decode(twice, 1000))
+    return found + refused("two frames", CorruptError, lambda: codecs.decode(ZSTD, twice, 1000))
 
 
 @contextmanager
@@ -737,6 +921,7 @@ CHECKERS: Sequence[Checker] = (
     finds_flipped_bits,
     finds_flipped_bits_of_slots,
     loads_no_damaged_bytes,
+    refuses_wrong_bases,
     sends_no_damaged_bytes,
     finds_swapped_packs,
     finds_nonzero_padding,
@@ -760,6 +945,13 @@ CHECKERS: Sequence[Checker] = (
     waits_for_writers,
     stops_writers_it_did_not_wait_for,
     reuses_nothing_condemned,
+    keeps_what_others_are_based_on,
+    bases_on_nothing_condemned,
+    reuses_nothing_without_its_base,
+    recodes_only_what_reads_back,
+    turns_differences_round_safely,
+    decodes_against_the_right_base,
+    sends_bases_before_what_needs_them,
     keeps_what_tags_mean,
     keeps_what_may_be_wanted_back,
     collects_nothing_it_cannot_judge,

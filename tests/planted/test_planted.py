@@ -11,7 +11,7 @@ from tests.planted.checkers import CHECKERS, Checker
 
 from mstore.errors import MstoreError
 
-LEAST_BUGS = 30
+LEAST_BUGS = 50
 
 
 @pytest.fixture

@@ -82,8 +82,8 @@ def crash_states(
 ) -> Iterator[CrashState]:
     """All states that a crash during ``operations`` may leave, each once per set of marks.
 
-    The names in the folders ``together`` are lost all or none: for places that nobody reads,
-    whose names would only multiply the states.
+    The names in the folders ``together`` and below are lost all or none, and files with names
+    only there are empty: for places that nobody needs, which would only multiply the states.
     """
     disk = Disk(start)
     seen: set[object] = set()
@@ -118,7 +118,7 @@ _Choice = list[_Option]
 
 def _states_now(disk: Disk, together: Sequence[str], cap: int) -> Iterator[tuple[FolderState, str]]:
     """What a crash now may leave, and the story of it."""
-    aside = {disk.node(path) for path in together if path in disk.root.current}
+    aside = set(_aside(disk, together))
     choices = [*_name_choices(disk, aside), *_file_choices(disk, aside)]
     for picks in _combinations([len(choice) for choice in choices], cap):
         options = [choice[pick] for choice, pick in zip(choices, picks, strict=True)]
@@ -126,7 +126,14 @@ def _states_now(disk: Disk, together: Sequence[str], cap: int) -> Iterator[tuple
         yield _visible(disk.root, options), lost or "nothing lost"
 
 
-def _name_choices(disk: Disk, aside: set[Node]) -> Iterator[_Choice]:
+def _aside(disk: Disk, together: Sequence[str]) -> Iterator[Folder]:
+    for path in together:
+        node = disk.node(path) if path in disk.root.current else None
+        if isinstance(node, Folder):
+            yield from folders(node)
+
+
+def _name_choices(disk: Disk, aside: set[Folder]) -> Iterator[_Choice]:
     """One choice for each group of changes that have names in common (rule 2)."""
     alone: list[Change] = []
     for group in _groups(disk.pending):
@@ -186,7 +193,7 @@ def _outcomes(changes: Sequence[Change], subsets: Sequence[Sequence[bool]]) -> _
     return list(outcomes.values())
 
 
-def _file_choices(disk: Disk, aside: set[Node]) -> Iterator[_Choice]:
+def _file_choices(disk: Disk, aside: set[Folder]) -> Iterator[_Choice]:
     """One choice for each file with bytes that are not durable (rule 1)."""
     paths: dict[Node, str] = {node: path for path, node in walk(disk.root)}
     for file in _named_outside(disk, aside):
@@ -215,7 +222,7 @@ def _contents(old: bytes, new: bytes) -> dict[bytes, str]:
     }
 
 
-def _named_outside(disk: Disk, aside: set[Node]) -> Iterable[File]:
+def _named_outside(disk: Disk, aside: set[Folder]) -> Iterable[File]:
     """The files that have, had or may get a name where somebody looks."""
     nodes: list[Node | None] = []
     for change in disk.pending:
