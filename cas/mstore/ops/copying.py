@@ -19,6 +19,7 @@ from mstore.ids import ObjectId
 from mstore.odb import ObjectDatabase
 from mstore.ops.sending import Carrier, Form, Recoder
 from mstore.ops.shelf import Shelf
+from mstore.ops.sketches import note_unseen
 from mstore.ops.walk import ancestors, closure
 from mstore.parts import Parts, Transaction
 from mstore.refs import HEADS, TAGS, Change, RefTable
@@ -277,6 +278,7 @@ def receive(
     carrier = carrier_between(sender, target, needs, form, more_bases=more_bases)
     if needs.kept or needs.described:
         copy_objects(carrier, target, sender.objects(needs), tally)
+        note_unseen(target.backend)
     for offer, _ in accepted:
         written = commit_offer(sender, target, offer, tally, reason, carrier=carrier, force=force)
         if offer.namespace == HEADS:

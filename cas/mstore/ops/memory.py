@@ -22,19 +22,21 @@ class Arena:
         """``size`` writable bytes, starting on a multiple of 64."""
         self._left = max(self._left - size, 0)
         if size >= SLAB:
-            return _mapped(size)
+            return mapped(size)
         if len(self._slab) < size:
-            self._slab = _mapped(min(SLAB, size + self._left))
+            self._slab = mapped(min(SLAB, size + self._left))
         taken = self._slab[:size]
         self._slab = self._slab[-(-size // _ALIGNMENT) * _ALIGNMENT :]
         return taken
 
 
-def _mapped(size: int) -> memoryview:
+def mapped(size: int) -> memoryview:
+    """``size`` bytes in pages of their own."""
     if size < mmap.PAGESIZE:
         return memoryview(bytearray(size))
     if not hasattr(mmap, "MADV_HUGEPAGE"):
         return memoryview(mmap.mmap(-1, size))
+    # Private: the shared memory that mmap gives by default is slower to touch first.
     pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     pages.madvise(mmap.MADV_HUGEPAGE)
     return memoryview(pages)

@@ -4,9 +4,9 @@ A sketch is the leading 16 bits of 256 elements of a tensor's first chunk, at pl
 the size of the tensor alone: two tensors of one dtype and shape are alike when their sketches are.
 
 Sketches are kept under ``cache/sketches``, which may be deleted at any time and is never believed:
-whoever asks tries for himself whether a tensor found here is like his. What is missing is sketched
-when it is first wanted, for the newest version of each model and at most ``MAX_READ`` tensors at a
-time; what is older is only found while the cache has it.
+whoever asks tries for himself whether a tensor found here is like his. Where it is missing, or
+after tensors came without a sketch, as in a pull, the newest version of each model is gone through
+once, at most ``MAX_READ`` tensors at a time; what is older is only found while the cache has it.
 
 A segment is laid out as ``magic | version count u64 | version ids | rows | BLAKE3 of what
 precedes``, a row as ``8 bytes of a hash of dtype and shape | tensor id | 256 x u16``, all integers
@@ -95,6 +95,16 @@ def decode_segment(content: bytes) -> Segment | None:
     return Segment(frozenset(versions), content[start:end])
 
 
+UNSEEN = Segment(frozenset(), b"")
+"""Kept beside the others, it says that there may be tensors without a sketch."""
+
+
+def note_unseen(backend: Backend) -> None:
+    """Let the next search look for tensors that came into the store without a sketch."""
+    with suppress(MstoreError):
+        _Cache(backend).note(unseen=True)
+
+
 class SketchIndex:
     """The sketches of one store, read when first asked; what was added lasts once saved.
 
@@ -104,9 +114,10 @@ class SketchIndex:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._lock = Lock()
-        self._known: dict[bytes, list[tuple[int, ObjectId]]] | None = None
+        self._known: dict[bytes, list[bytes]] | None = None
         self._added: dict[bytes, bytes] = {}
         self._covered: set[bytes] = set()
+        self._left: int | None = None
 
     def add(self, span: Span, tensor_id: bytes, values: bytes) -> None:
         """Keep the sketch of a tensor."""
@@ -115,53 +126,57 @@ class SketchIndex:
     def nearest(self, span: Span, values: bytes) -> list[ObjectId]:
         """The few tensors of the same dtype and shape that are alike, the nearest first.
 
-        Cost: about half a microsecond for each tensor of that dtype and shape.
+        Cost: about a microsecond for each tensor of that dtype and shape.
         """
         with self._lock:
             if self._known is None:
                 self._known = _by_key(self._load())
+            known = self._known.get(_key(span), [])
         mine = int.from_bytes(values, "little")
         rotated = int.from_bytes(values[2:] + values[:2], "little")
         limit = ALIKE * (mine ^ rotated).bit_count()
-        known = self._known.get(_key(span), ())
-        away = (((mine ^ theirs).bit_count(), oid) for theirs, oid in known)
+        away = ((_distance(mine, row), _tensor_of(row)) for row in known)
         alike = sorted((bits, oid) for bits, oid in away if bits < limit)
         is_live = self._parts.odb.is_live
         return list(islice((oid for _, oid in alike if is_live(oid)), NEAREST))
 
     def save(self, version: ObjectId) -> None:
         """Keep what was added, which covers ``version``; does without where it cannot be kept."""
-        if not self._added:
+        if not self._added and not self._covered:
             return
         self._covered.add(bytes(version))
         cache = _Cache(self._parts.backend)
         segment = Segment(frozenset(self._covered), b"".join(self._added.values()))
         with suppress(MstoreError):
             cache.save(segment)
+            if self._left is not None:
+                cache.note(unseen=self._left < 0)
 
     def _load(self) -> bytes:
         """The rows of all that is kept, and of what had to be sketched now."""
         segments = [segment for _, segment in _Cache(self._parts.backend).load()]
-        known = set[bytes]().union(*(segment.versions for segment in segments))
         rows = _merge(segments)
+        if segments and UNSEEN not in segments:
+            return rows
+        known = set[bytes]().union(*(segment.versions for segment in segments))
         ids = {rows[at : at + ID_SIZE] for at in range(_KEY_SIZE, len(rows), _ROW_SIZE)}
         return rows + b"".join(self._sketch_missing(known, ids))
 
     def _sketch_missing(self, known: set[bytes], ids: set[bytes]) -> Iterator[bytes]:
-        left = MAX_READ
+        self._left = MAX_READ
         for version in self._newest():
             if version in known:
                 continue
             missing = [pair for pair in self._tensors(version) if pair[1] not in ids]
-            for span, tensor_id in missing[:left]:
+            for span, tensor_id in missing[: self._left]:
                 with suppress(MstoreError):
                     first = ObjectId(self._parts.odb.tensor(ObjectId(tensor_id)).chunks[:ID_SIZE])
                     values = sketch(span.dtype, self._parts.odb.read(first))
                     self.add(span, tensor_id, values)
                     ids.add(tensor_id)
                     yield _row(span, tensor_id, values)
-            left -= len(missing)
-            if left < 0:
+            self._left -= len(missing)
+            if self._left < 0:
                 return
             self._covered.add(version)
 
@@ -189,16 +204,24 @@ class _Cache:
         self._backend = backend
 
     def load(self) -> list[tuple[str, Segment]]:
-        """The sound segments with their keys; others are thrown away."""
+        """The segments with their keys; broken ones are thrown away, and UNSEEN given for them."""
         found = []
         for key in self._keys():
             with suppress(MstoreError):
                 segment = decode_segment(self._backend.read(key))
                 if segment is None:
                     self._backend.remove(key)
-                else:
-                    found.append((key, segment))
+                found.append((key, UNSEEN if segment is None else segment))
         return found
+
+    def note(self, *, unseen: bool) -> None:
+        """Say whether there may be tensors without a sketch."""
+        key, keys = _cache_key(UNSEEN.encode()), self._keys()
+        if unseen and keys:
+            # Where nothing is kept, all is looked for anyway.
+            self._write(UNSEEN)
+        elif key in keys and not unseen:
+            self._backend.remove(key)
 
     def save(self, segment: Segment) -> None:
         """Keep a segment; merge all of them when there are many."""
@@ -206,7 +229,7 @@ class _Cache:
         if len(keys) < MAX_SEGMENTS:
             self._write(segment)
             return
-        found = self.load()
+        found = [(key, kept) for key, kept in self.load() if kept != UNSEEN]
         segments = [*(segment for _, segment in found), segment]
         rows = _merge(segments)[-MAX_SKETCHES * _ROW_SIZE :]
         versions = frozenset[bytes]().union(*(segment.versions for segment in segments))
@@ -217,7 +240,7 @@ class _Cache:
 
     def _write(self, segment: Segment) -> str:
         content = segment.encode()
-        key = f"{PREFIX}/{content[-_CHECK:].hex()}"
+        key = _cache_key(content)
         self._backend.replace_cache(key, content)
         return key
 
@@ -246,10 +269,21 @@ def _row(span: Span, tensor_id: bytes, values: bytes) -> bytes:
     return b"".join((_key(span), tensor_id, values))
 
 
-def _by_key(rows: bytes) -> dict[bytes, list[tuple[int, ObjectId]]]:
-    found: dict[bytes, list[tuple[int, ObjectId]]] = {}
+def _by_key(rows: bytes) -> dict[bytes, list[bytes]]:
+    found: dict[bytes, list[bytes]] = {}
     for at in range(0, len(rows), _ROW_SIZE):
-        middle, end = at + _KEY_SIZE, at + _KEY_SIZE + ID_SIZE
-        values = int.from_bytes(rows[end : at + _ROW_SIZE], "little")
-        found.setdefault(rows[at:middle], []).append((values, ObjectId(rows[middle:end])))
+        row = rows[at : at + _ROW_SIZE]
+        found.setdefault(row[:_KEY_SIZE], []).append(row)
     return found
+
+
+def _tensor_of(row: bytes) -> ObjectId:
+    return ObjectId(row[_KEY_SIZE : _KEY_SIZE + ID_SIZE])
+
+
+def _distance(mine: int, row: bytes) -> int:
+    return (mine ^ int.from_bytes(row[_KEY_SIZE + ID_SIZE :], "little")).bit_count()
+
+
+def _cache_key(content: bytes) -> str:
+    return f"{PREFIX}/{content[-_CHECK:].hex()}"

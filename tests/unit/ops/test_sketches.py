@@ -13,13 +13,14 @@ from mstore.ops.sketches import (
     ELEMENTS,
     MAX_SEGMENTS,
     PREFIX,
+    UNSEEN,
     Segment,
     SketchIndex,
     decode_segment,
     sketch,
 )
 from mstore.ops.walk import split_ids, walk_files
-from mstore.store import Store
+from mstore.store import Store, init_store
 
 Weights = dict[str, np.ndarray]
 SHAPES = {"embed": (300, 64), "layer.weight": (64, 64), "head": (10, 64), "bias": (64,)}
@@ -99,6 +100,33 @@ def test_models_that_were_put_raw_are_found(store: Store) -> None:
     index.nearest(Span("w", "F32", (1, 1), 0, 4), bytes(2 * ELEMENTS))
     version = bytes(store.resolve("one").version)
     assert any(version in segment.versions for segment in segments(store))
+
+
+@pytest.mark.parametrize("came", ["put raw", "pulled", "lost"])
+def test_tensors_without_a_sketch_are_found(store: Store, tmp_path: Path, came: str) -> None:
+    """Also where others have sketches, one that came without or lost its own is a base."""
+    store.put(model(2), "other")
+    if came == "put raw":
+        store.put(model(1), "one", codec="raw")
+    elif came == "pulled":
+        sender, _ = init_store(tmp_path / "sender")
+        sender.put(model(1), "one")
+        store.pull(tmp_path / "sender")
+    else:
+        kept = set(Path(store.path, PREFIX).iterdir())
+        store.put(model(1), "one")
+        (mine,) = set(Path(store.path, PREFIX).iterdir()) - kept
+        mine.write_bytes(mine.read_bytes()[:-1])
+    assert store.put({"w": tuned(model(1), 2)["embed"]}, "two").deltas == 1
+
+
+def test_looking_for_tensors_without_a_sketch_is_done_once(store: Store) -> None:
+    """Once all have one, nothing asks for it any more."""
+    store.put(model(2), "other")
+    store.put(model(1), "one", codec="raw")
+    assert UNSEEN in segments(store)
+    store.put({"w": tuned(model(1), 2)["embed"]}, "two")
+    assert UNSEEN not in segments(store)
 
 
 def segments(store: Store) -> list[Segment]:

@@ -4,11 +4,11 @@ Memory that was never touched costs several times the copy itself (100 MB: 40 ms
 8 ms), so what a copy was made in is used again by the next one.
 """
 
-import mmap
 from collections.abc import Sequence
 from pathlib import Path
 
 from mstore.adapters import ArrayTensor, Outline
+from mstore.ops.memory import mapped
 
 _ALIGNMENT = 64
 
@@ -46,12 +46,9 @@ class Host:
     def _grow(self, size: int) -> None:
         if size <= len(self._memory):
             return
+        # The old memory goes before there is new.
         self._memory = memoryview(bytearray())
-        # Private: the shared memory that mmap gives by default is slower to touch first.
-        found = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            found.madvise(mmap.MADV_HUGEPAGE)
-        self._memory = memoryview(found)
+        self._memory = mapped(size)
 
 
 def _room(outline: Outline) -> int:
