@@ -15,7 +15,7 @@ from mstore.ids import ObjectId
 from mstore.ops.bases import Bases, BaseTensor
 from mstore.ops.chunking import HashedChunk
 from mstore.ops.encoding import MIN_CODED, Base, Encoder, Method, Policy
-from mstore.ops.sketches import MIN_SKETCHED, SketchIndex, sketch
+from mstore.ops.sketches import MIN_SKETCHED, SketchIndex, note_unseen, sketch
 from mstore.parts import Parts
 
 UNSETTLED = Method()
@@ -28,6 +28,7 @@ class Encoding:
         self.encoder = Encoder(policy)
         self.bases = Bases(parts.odb, versions)
         self.sketches = SketchIndex(parts)
+        self._backend = parts.backend
         self.deltas = 0
         """Tensors of which at least one chunk is stored as a difference."""
 
@@ -42,6 +43,13 @@ class Encoding:
         self.deltas += tensor.is_delta
         if tensor.sketch is not None:
             self.sketches.add(tensor.span, tensor_id, tensor.sketch)
+
+    def save(self, version: ObjectId) -> None:
+        """Keep what later puts may look for, once the version is there."""
+        if self.encoder.policy == "raw":
+            note_unseen(self._backend)
+        else:
+            self.sketches.save(version)
 
 
 class TensorEncoding:

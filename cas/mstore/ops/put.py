@@ -17,7 +17,6 @@ from mstore.ops.encoding import Policy
 from mstore.ops.intake import Progress, StoredTree, store_tree
 from mstore.ops.names import tag_value, tag_version
 from mstore.ops.revive import keep_alive
-from mstore.ops.sketches import note_unseen
 from mstore.ops.sources import SourceTree
 from mstore.parts import Parts, Transaction
 from mstore.refs import HEADS, Change, RefTable
@@ -92,10 +91,7 @@ def put(
         version = _version(stored, description, parents, single=source.single, now=parts.clock())
         same = None if always else _unchanged(parts, before, version)
         row = same or _commit(transaction, name, version)
-    if codec == "raw":
-        note_unseen(parts.backend)
-    else:
-        encoding.sketches.save(ObjectId(row.version))
+    encoding.save(ObjectId(row.version))
     for tag in description.tags:
         tag_version(parts, ObjectId(row.version), tag, author=description.author)
     return PutResult(
