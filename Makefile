@@ -15,7 +15,7 @@ demo: $(DEMO)/.installed
 	@$(DEMO)/bin/python examples/demo.py
 
 test: $(VENV)/.test
-	$(VENV)/bin/python -m pytest -q -n 2
+	$(VENV)/bin/python -m pytest -q -n 2 --dist worksteal
 
 check: $(VENV)/.check
 	$(VENV)/bin/ruff check .
@@ -46,7 +46,7 @@ fuzz: $(VENV)/.test $(VENV)/.fuzz
 # (these as root): an hour and more.
 crash: $(VENV)/.test
 	MSTORE_CRASH_DEPTH=3 MSTORE_THOROUGH=1 MSTORE_SECONDS=300 \
-		$(VENV)/bin/python -m pytest -q -n 2 tests/crash tests/faults tests/planted
+		$(VENV)/bin/python -m pytest -q -n 2 --dist worksteal tests/crash tests/faults tests/planted
 	$(VENV)/bin/python -m tests.crash.powercut --cuts 20000
 
 clean:
