@@ -142,7 +142,9 @@ def _one_more(bench: Bench, big: Peer, folded: Path) -> dict[str, list[Run]]:
     singles = bench.files.singles()
 
     def put_into(store: Path, number: int) -> Run:
-        words = ("mstore", "put", str(singles[number % len(singles)]), "--name", "more")
+        # A name of its own, so that every one of them is a first version, as in the empty store.
+        source, name = singles[number % len(singles)], f"more-{number}"
+        words = ("mstore", "put", str(source), "--name", name)
         return bench.run(Command(words, big.root, {"MSTORE_STORE": str(store)}))
 
     def empty(number: int) -> Run:
