@@ -7,13 +7,13 @@ leading bits and a *low chunk*, which is plane after plane, the more significant
 """
 
 import struct
-import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from mstore.codecs import BYTES, Layout
+from mstore.codecs._byte_planes import code_plane, read_plane
 from mstore.codecs._elements import (
     Bytes,
     Elements,
@@ -23,40 +23,19 @@ from mstore.codecs._elements import (
     read_header,
     usable,
 )
-from mstore.codecs._frames import read_frame
 from mstore.errors import CorruptError
 from mstore.ids import Buffer
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 NAME = "planes"
 CODE = 6
 TAKES_BASE = True
 
-MAX_GAIN = 0.97
-"""Stored over raw of one plane: above it the saving does not pay for decoding it."""
 TILE = 1 << 19
 """Bytes of the numbers put together at a time: with what they are made of they fit a cache."""
 
 _HEADER = struct.Struct("<HHI")
 _SIZE = struct.Struct("<I")
 _BYTE = 8
-_PARAMETER = zstd.CompressionParameter
-# All that is left of zstd with these is its Huffman coder: it looks for no matches worth naming.
-_HUFFMAN: dict[int, int] = {
-    _PARAMETER.window_log: 17,
-    _PARAMETER.hash_log: 6,
-    _PARAMETER.chain_log: 6,
-    _PARAMETER.search_log: 1,
-    _PARAMETER.min_match: 7,
-    _PARAMETER.target_length: 0,
-    _PARAMETER.strategy: zstd.Strategy.fast,
-}
-_PIECE = 1 << 12
-_PIECES = 4
 
 
 class Plane(NamedTuple):
@@ -262,20 +241,9 @@ def _low_chunk(numbers: Elements, low_bits: int) -> bytes:
 
 
 def _join(width: int, bits: int, planes: list[Bytes]) -> bytes:
-    parts = [_code(plane) for plane in planes]
+    parts = [code_plane(plane) for plane in planes]
     sizes = b"".join(_SIZE.pack(len(part)) for part in parts)
     return b"".join((_HEADER.pack(width, bits, len(planes[0])), sizes, *parts))
-
-
-def _code(plane: Bytes) -> Buffer:
-    """A plane as a frame, or as it is when a sample of it or the whole hardly shrinks."""
-    step = len(plane) // _PIECES
-    if step > _PIECE:
-        sample = np.concatenate([plane[at * step :][:_PIECE] for at in range(_PIECES)])
-        if len(zstd.compress(sample.data, options=_HUFFMAN)) > len(sample) * MAX_GAIN:
-            return plane.data
-    coded = zstd.compress(plane.data, options=_HUFFMAN)
-    return coded if len(coded) <= len(plane) * MAX_GAIN else plane.data
 
 
 def _read_planes(view: memoryview, count: int, size: int) -> list[Bytes]:
@@ -290,7 +258,6 @@ def _read_planes(view: memoryview, count: int, size: int) -> list[Bytes]:
         raise CorruptError(message)
     planes = []
     for stored in sizes:
-        part = view[start : start + stored]
+        planes.append(read_plane(view[start : start + stored], size))
         start += stored
-        planes.append(np.frombuffer(part if stored == size else read_frame(part, size), np.uint8))
     return planes

@@ -6,12 +6,12 @@ core's cache; NumPy and zstd release the GIL, so chunks are coded on several thr
 """
 
 import struct
-import sys
 from itertools import accumulate
 
 import numpy as np
 
 from mstore.codecs import BYTES, Layout
+from mstore.codecs._byte_planes import code_plane, read_plane
 from mstore.codecs._elements import (
     Bytes,
     Elements,
@@ -22,39 +22,18 @@ from mstore.codecs._elements import (
     read_tail,
     usable,
 )
-from mstore.codecs._frames import read_frame
 from mstore.errors import CorruptError
 from mstore.ids import Buffer
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 NAME = "split-float"
 CODE = 2
 TAKES_BASE = False
 
-MAX_GAIN = 0.97
-"""Stored over raw of one plane: above it the saving does not pay for decoding it."""
 TILE = 1 << 19
 """Bytes of the elements taken at a time: with what is made of them they fit a core's cache."""
 
 _HEADER = struct.Struct("<I")
 _SIZE = struct.Struct("<I")
-_PARAMETER = zstd.CompressionParameter
-# All that is left of zstd with these is its Huffman coder: it looks for no matches worth naming.
-_HUFFMAN: dict[int, int] = {
-    _PARAMETER.window_log: 17,
-    _PARAMETER.hash_log: 6,
-    _PARAMETER.chain_log: 6,
-    _PARAMETER.search_log: 1,
-    _PARAMETER.min_match: 7,
-    _PARAMETER.target_length: 0,
-    _PARAMETER.strategy: zstd.Strategy.fast,
-}
-_PIECE = 1 << 12
-_PIECES = 4
 _SIGN, _BOTH = 0x80, 0x807F
 _TOP = 2  # the bytes that have the sign and the exponent
 
@@ -67,7 +46,7 @@ def encode(raw: Buffer, layout: Layout = BYTES, base: Buffer | None = None) -> b
     numbers, tail = elements(raw, layout.width)
     planes = np.empty((layout.width, len(numbers)), np.uint8)
     _split(numbers, planes)
-    parts = [_code(plane) for plane in planes]
+    parts = [code_plane(plane) for plane in planes]
     sizes = b"".join(_SIZE.pack(len(part)) for part in parts)
     size = _HEADER.size + len(sizes) + sum(map(len, parts)) + len(tail)
     if size >= len(raw):
@@ -89,25 +68,10 @@ def decode_into(stored: Buffer, target: memoryview, base: Buffer | None = None) 
         raise CorruptError(message)
     stops = list(accumulate(sizes))
     planes = [
-        _read(rest[stop - size : stop], len(numbers))
+        read_plane(rest[stop - size : stop], len(numbers))
         for size, stop in zip(sizes, stops, strict=True)
     ]
     _merge(planes, numbers)
-
-
-def _code(plane: Bytes) -> Buffer:
-    """A plane as a frame, or as it is when a sample of it or the whole hardly shrinks."""
-    step = max(len(plane) // _PIECES, 1)
-    if step > _PIECE:
-        sample = np.concatenate([plane[at * step :][:_PIECE] for at in range(_PIECES)])
-        if len(zstd.compress(sample.data, options=_HUFFMAN)) > len(sample) * MAX_GAIN:
-            return plane.data
-    coded = zstd.compress(plane.data, options=_HUFFMAN)
-    return coded if len(coded) <= len(plane) * MAX_GAIN else plane.data
-
-
-def _read(stored: memoryview, count: int) -> Bytes:
-    return np.frombuffer(stored if len(stored) == count else read_frame(stored, count), np.uint8)
 
 
 def _split(numbers: Elements, planes: Bytes) -> None:
