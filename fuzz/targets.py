@@ -60,6 +60,16 @@ def fuzz_version(content: bytes) -> None:
     _fuzz_object(Kind.VERSION, content)
 
 
+def fuzz_note(content: bytes) -> None:
+    """The payload of a note."""
+    _fuzz_object(Kind.NOTE, content)
+
+
+def fuzz_record(content: bytes) -> None:
+    """The payload of a record."""
+    _fuzz_object(Kind.RECORD, content)
+
+
 def fuzz_pack(content: bytes) -> None:
     """A whole pack: header, trailer, index."""
     with contextlib.suppress(*REFUSED):
@@ -227,6 +237,8 @@ TARGETS: dict[str, Target] = {
     "file": fuzz_file,
     "tree": fuzz_tree,
     "version": fuzz_version,
+    "note": fuzz_note,
+    "record": fuzz_record,
     "pack": fuzz_pack,
     "pack_index": fuzz_pack_index,
     "slot": fuzz_slot,

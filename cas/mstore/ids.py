@@ -28,6 +28,8 @@ class Kind(enum.IntEnum):
     FILE = 2
     TREE = 3
     VERSION = 5
+    NOTE = 6
+    RECORD = 7
 
 
 CONTEXTS = {
@@ -35,6 +37,8 @@ CONTEXTS = {
     Kind.FILE: "mstore v1 file",
     Kind.TREE: "mstore v1 tree",
     Kind.VERSION: "mstore v1 version",
+    Kind.NOTE: "mstore v1 note",
+    Kind.RECORD: "mstore v1 record",
 }
 MODEL_CONTEXT = "mstore v1 model"
 

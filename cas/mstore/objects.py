@@ -17,6 +17,7 @@ else:
 
 Relation = Literal[
     "derived",
+    "trained",
     "fine-tuned",
     "merged",
     "quantised",
@@ -24,6 +25,7 @@ Relation = Literal[
     "converted",
     "stripped",
     "reverted",
+    "copied",
 ]
 """How a version came from a parent."""
 
@@ -98,7 +100,8 @@ class Version(_Object, frozen=True):
 
     ``single`` is true when it was put from one file. ``size`` (bytes of all files),
     ``tensor_count`` and ``model_hash`` follow from ``tree``; fsck holds them against it. ``time``
-    is in UTC microseconds since 1970.
+    is in UTC microseconds since 1970. ``code``, ``environment`` and ``logs`` are ids of records of
+    these forms; ``dataset_ids`` has the ids of those ``datasets`` that were at hand as files.
     """
 
     tree: bytes
@@ -116,6 +119,83 @@ class Version(_Object, frozen=True):
     metrics: dict[str, float] = {}
     datasets: tuple[str, ...] = ()
     metadata: dict[str, Value] = {}
+    code: bytes | None = None
+    environment: bytes | None = None
+    logs: tuple[bytes, ...] = ()
+    dataset_ids: dict[str, bytes] = {}
 
 
-Object = Tensor | OpaqueFile | TensorFile | Tree | Version
+class Note(_Object, frozen=True):
+    """Something said of a version after it was stored: a result, a tag, a comment.
+
+    ``topic`` says what kind of thing it is ("evaluation", "comment" …), ``metrics`` are results
+    on ``dataset`` (its ``split``, at ``step``), where these are named. A note that ``retracts``
+    another takes it back.
+    """
+
+    version: bytes
+    time: int
+    author: str = ""
+    topic: str = ""
+    message: str = ""
+    metrics: dict[str, float] = {}
+    dataset: str = ""
+    dataset_id: bytes | None = None
+    split: str = ""
+    step: int | None = None
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, Value] = {}
+    retracts: bytes | None = None
+
+
+class Code(_Object, frozen=True, tag_field="form", tag="code"):
+    """The source code that a version was made with: a git commit, and what differed from it.
+
+    ``tree`` is git's id of the working tree as it was, untracked files included; ``patch`` leads
+    there from ``commit`` (``git diff --binary --full-index``). Where a patch is left out,
+    ``omitted`` says why. ``folder`` is where below the top of the working tree the work was done.
+    """
+
+    commit: str
+    branch: str = ""
+    remote: str = ""
+    tree: str = ""
+    patch: bytes = b""
+    omitted: str = ""
+    folder: str = ""
+
+
+class Environment(_Object, frozen=True, tag_field="form", tag="environment"):
+    """What a version was made on, and by which command."""
+
+    python: str = ""
+    platform: str = ""
+    packages: dict[str, str] = {}
+    hardware: dict[str, Value] = {}
+    command: tuple[str, ...] = ()
+    seeds: dict[str, int] = {}
+
+
+class Series(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """One quantity over a training: ``values`` (F64) at ``steps`` (I64), little-endian.
+
+    ``times`` (I64, UTC microseconds since 1970) is as long, or empty.
+    """
+
+    name: str
+    steps: bytes
+    values: bytes
+    times: bytes = b""
+
+
+class Log(_Object, frozen=True, tag_field="form", tag="log"):
+    """What a training log says over time; ``source`` is what wrote it ("tensorboard" …)."""
+
+    source: str
+    series: tuple[Series, ...] = ()
+
+
+Record = Code | Environment | Log
+"""What was captured when a version was made; an object of its own, as many versions share it."""
+
+Object = Tensor | OpaqueFile | TensorFile | Tree | Version | Note | Record

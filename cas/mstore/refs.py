@@ -37,6 +37,7 @@ from mstore.format.slots import (
 
 HEADS = "heads"
 TAGS = "tags"
+NOTES = "notes"
 REMOTES = "remotes"
 TAG_ROW = 1
 """The number of the only row of a tag."""

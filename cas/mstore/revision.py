@@ -1,21 +1,29 @@
 """From what a person types to a version, a file, a tensor or rows of it (SPEC §9.4).
 
-``lenet`` · ``lenet@3`` · ``lenet~1`` · ``prod`` · a hash, or 8 or more digits of it, with or
-without ``blake3:`` · each followed by ``:path``, ``:path#tensor`` or ``:path#tensor[0:10]``.
+``lenet`` · ``lenet@3`` · ``lenet@best(val/accuracy)`` · ``run@step=1200`` · ``lenet~1`` · ``prod``
+· a hash, or 8 or more digits of it, with or without ``blake3:`` · each followed by ``:path``,
+``:path#tensor`` or ``:path#tensor[0:10]``.
 """
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from mstore.best import Rated, best, metric
 from mstore.errors import InvalidInputError, NotFoundError
 from mstore.format.slots import Row
 from mstore.ids import Kind, ObjectId
+from mstore.notes import metrics_of, notes_of
+from mstore.objects import Version
 from mstore.parts import Parts
 from mstore.refs import HEADS, TAGS, RefTable
 
 MIN_PREFIX = 8
+STEP = "step"
+"""The key of a version's metadata that holds the step it was made at."""
 _REVISION = re.compile(
-    r"(?P<base>(?:blake3:)?[^:#~@\[\]\s]+)(?:@(?P<number>[0-9]{1,10}))?(?P<up>(?:~[0-9]{0,4})*)"
+    r"(?P<base>(?:blake3:)?[^:#~@\[\]\s]+)"
+    r"(?:@(?P<which>[0-9]{1,10}|best(?:\([^()]+\))?|step=[0-9]{1,18}))?(?P<up>(?:~[0-9]{0,4})*)"
     r"(?::(?P<path>[^#]+)?(?:#(?P<tensor>.+?))?(?P<rows>\[-?[0-9]*(?::-?[0-9]*)?\])?)?",
     re.DOTALL,
 )
@@ -50,29 +58,82 @@ def resolve(parts: Parts, text: str) -> Resolved:
     match = _REVISION.fullmatch(text)
     if match is None:
         raise InvalidInputError(
-            f"'{text}' is not a revision", hint="write NAME, NAME@3, NAME~1, a tag or a hash"
+            f"'{text}' is not a revision",
+            hint="write NAME, NAME@3, NAME@best(METRIC), NAME@step=N, NAME~1, a tag or a hash",
         )
-    found = _base(parts, text, match["base"], match["number"])
+    found = _base(parts, text, match["base"], match["which"])
     found = _ancestor(parts, found, match["up"])
     return found._replace(path=match["path"], tensor=match["tensor"], rows=_rows(match["rows"]))
 
 
-def _base(parts: Parts, text: str, base: str, number: str | None) -> Resolved:
+def _base(parts: Parts, text: str, base: str, which: str | None) -> Resolved:
     if base.startswith("blake3:"):
         return _by_hash(parts, text, base.removeprefix("blake3:"))
     table = parts.refs.find(HEADS, base)
-    if table is not None and (number is not None or table.head is not None):
-        return _numbered(text, base, table, number)
+    if table is not None and (which is not None or table.head is not None):
+        return _numbered(text, base, table, _number(parts, base, table, which))
     tag = parts.refs.find(TAGS, base)
-    if tag is not None and tag.head is not None and number is None:
+    if tag is not None and tag.head is not None and which is None:
         return _named(parts, text, ObjectId(tag.head.version), tag.head.state)
-    if _HEX.fullmatch(base) and number is None:
+    if _HEX.fullmatch(base) and which is None:
         return _by_hash(parts, text, base)
     raise NotFoundError(f"no model, tag or version '{base}'", hint=_HINT_LIST)
 
 
-def _numbered(text: str, name: str, table: RefTable, number: str | None) -> Resolved:
-    row: Row | None = table.head if number is None else table.rows.get(int(number))
+def _number(parts: Parts, name: str, table: RefTable, which: str | None) -> int | None:
+    """The number that is asked for; None for the newest version.
+
+    The best and that of a step are looked for among all that are not deleted; this reads them.
+    """
+    if which is None or which.isdecimal():
+        return None if which is None else int(which)
+    present = [row for row in table.rows.values() if row.state != "deleted"]
+    if which.startswith("step="):
+        step = int(which.removeprefix("step="))
+        found = [r.number for r in present if step_of(parts.odb.version(r.version)) == step]
+        if not found:
+            raise NotFoundError(
+                f"model '{name}' has no version of step {step}",
+                hint=f"see them: mstore log {name}",
+            )
+        return max(found)
+    return _best_number(parts, name, present, which[len("best(") : -1])
+
+
+def _best_number(parts: Parts, name: str, present: Sequence[Row], wanted: str) -> int:
+    rated = [Rated(row.number, _metrics(parts, row.version)) for row in present]
+    known = sorted({metric for version in rated for metric in version.metrics})
+    if not wanted:
+        if len(known) != 1:
+            raise InvalidInputError(
+                f"'{name}@best' by which metric", hint=f"write {name}@best(METRIC): {_some(known)}"
+            )
+        wanted = known[0]
+    metric_name, direction = metric(wanted)
+    found = best(rated, metric_name, direction)
+    if found is None:
+        raise NotFoundError(
+            f"no version of '{name}' has metric '{metric_name}'", hint=f"known: {_some(known)}"
+        )
+    return found.number
+
+
+def _metrics(parts: Parts, version: bytes) -> dict[str, float]:
+    return metrics_of(parts.odb.version(version), notes_of(parts, version))
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) if names else "there are none"
+
+
+def step_of(version: Version) -> int | None:
+    """The training step that a version was made at, where it says so (SPEC §6.7)."""
+    step = version.metadata.get(STEP)
+    return step if isinstance(step, int) and not isinstance(step, bool) else None
+
+
+def _numbered(text: str, name: str, table: RefTable, number: int | None) -> Resolved:
+    row: Row | None = table.head if number is None else table.rows.get(number)
     if row is None:
         raise NotFoundError(
             f"model '{name}' has no version {number}", hint=f"see them: mstore log {name}"

@@ -24,6 +24,8 @@ COMMANDS = {
     "log": "List the versions of a model, newest first.",
     "show": "Show everything known about a version.",
     "tag": "Give a version a second name, or list and delete such names.",
+    "note": "Add results, tags or a comment to a version.",
+    "copy": "Begin a new model from a version.",
     "rename": "Give a model another name.",
     "delete": "Delete a version, or a model with all its versions.",
     "revert": "Make an older version the newest again.",

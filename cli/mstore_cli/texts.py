@@ -44,5 +44,7 @@ def transferred(report: "TransferReport") -> Iterator[render.Part]:
         yield f"  {name}: {render.count(gained, 'version')}" if gained else f"  {name}: up to date"
     for tag in report.tags:
         yield f"  tag {tag}"
+    if report.notes:
+        yield f"  {render.count(report.notes, 'note')}"
     for tag in report.refused_tags:
         yield f"  tag {tag} stands elsewhere there and was left (--force moves it)"

@@ -18,13 +18,13 @@ from blake3 import blake3
 from decoders import NEWER, need, payload
 
 # fmt: off
-CHUNK, HEX = 2**22, "[0-9a-f]" * 16  # §11, §4.1
-KINDS = ("chunk", "tensor", "file", "tree", "", "version")  # §5.1, by their codes
-LIMITS = {0: CHUNK, 1: 2**26, 2: 2**26, 3: 2**24, 5: 2**22}  # §11: the payload of each kind
+CHUNK, HEX, SPACES = 2**22, "[0-9a-f]" * 16, ["heads", "tags", "notes", "remotes"]  # §11, §4.1
+KINDS = ("chunk", "tensor", "file", "tree", "", "version", "note", "record")  # §5.1, by code
+LIMITS = {0: CHUNK, 1: 2**26, 2: 2**26, 3: 2**24, 5: 2**22, 6: 2**20, 7: 2**24}  # §11: payloads
 BITS = {4: "F4", 6: "F6_E2M3 F6_E3M2", 8: "BOOL U8 I8 F8_E5M2 F8_E4M3 F8_E8M0 F8_E4M3FNUZ"
         " F8_E5M2FNUZ", 16: "I16 U16 F16 BF16", 32: "I32 U32 F32", 64: "C64 F64 I64 U64"}  # §6.2
 DTYPES = {name: bits for bits, names in BITS.items() for name in names.split()}
-RELATIONS = "derived fine-tuned merged quantised sliced converted stripped reverted"  # §6.5
+RELATIONS = "derived trained fine-tuned merged quantised sliced converted stripped reverted copied"
 BANNED = re.compile(r"[/\\\0-\x1f\x7f-\x9f\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]|[ .]\Z")
 DEVICE = re.compile(r"(?ai)(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[1-9¹²³]) *([.].*)?")
 PART = re.compile(r"(?!.*[.][.])(?!.*[.](lock)?\Z)(?![0-9A-Fa-f]{8,}\Z)[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -37,7 +37,7 @@ def record(form: str | None = None, **fields: Any) -> Any:
 
 ID = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 SIZE = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-STRINGS, JSON = (list[str], []), (dict[str, Any], {})
+TEXT, STRINGS, JSON, MAYBE = (str, ""), (list[str], []), (dict[str, Any], {}), (ID | None, None)
 TYPES: Any = {  # §6.2 to §6.5, §9.2, §4.2
     "tensor": record(chunks=(bytes, b""), dtype=Literal[*DTYPES],
                      shape=Annotated[list[SIZE], msgspec.Meta(max_length=16)]),
@@ -46,12 +46,13 @@ TYPES: Any = {  # §6.2 to §6.5, §9.2, §4.2
         tensors=(list[tuple[str, ID]], [])),
     "tree": record(entries=(list[tuple[str, Literal["file", "executable", "tree"], ID]], [])),
     "version": record(
-        author=(str, ""), datasets=STRINGS, message=(str, ""), metadata=JSON, single=(bool, False),
-        metrics=(dict[str, float], {}), model_hash=(ID | None, None), parameters=JSON, size=SIZE,
-        parents=(list[tuple[ID, Literal[*RELATIONS.split()]]], []), tags=STRINGS, task=(str, ""),
-        tensor_count=(SIZE, 0), time=SIZE, tree=ID),
+        author=TEXT, code=MAYBE, dataset_ids=(dict[str, ID], {}), datasets=STRINGS, message=TEXT,
+        environment=MAYBE, logs=(list[ID], []), metadata=JSON, metrics=(dict[str, float], {}),
+        model_hash=MAYBE, parameters=JSON, size=SIZE, tensor_count=(SIZE, 0), time=SIZE, tree=ID,
+        parents=(list[tuple[ID, Literal[*RELATIONS.split()]]], []), tags=STRINGS, task=TEXT,
+        single=(bool, False)),
     "slot": record(
-        author=str, full=(bool, False), generation=SIZE, place=(str, ""), previous=bytes, ref=str,
+        author=str, full=(bool, False), generation=SIZE, place=TEXT, previous=bytes, ref=str,
         reason=str, rows=list[tuple[SIZE, ID, Literal["kept", "stripped", "deleted"]]], time=SIZE,
         transaction=bytes),
     "config": record(check=str, created=SIZE, format=SIZE, id=str,
@@ -141,7 +142,7 @@ def good_slot(slot: Any) -> bool:
     """Whether the body of a slot obeys §9.2."""
     numbers, (space, _, name) = [row[0] for row in slot.rows], slot.ref.partition("/")
     good = numbers == sorted(set(numbers)) and all(0 < number <= 2**32 for number in numbers)
-    good = good and space in {"heads", "tags", "remotes"} and ref_name(name) and slot.generation > 0
+    good = good and space in SPACES and ref_name(name) and slot.generation > 0
     return good and len(slot.previous) == 32 * (slot.generation > 1) and len(slot.transaction) == 16
 
 

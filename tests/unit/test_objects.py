@@ -6,7 +6,20 @@ import msgspec
 import pytest
 
 from mstore import objects
-from mstore.objects import OpaqueFile, Parent, Tensor, TensorFile, Tree, TreeEntry, Version
+from mstore.objects import (
+    Code,
+    Environment,
+    Log,
+    Note,
+    OpaqueFile,
+    Parent,
+    Series,
+    Tensor,
+    TensorFile,
+    Tree,
+    TreeEntry,
+    Version,
+)
 
 ID = bytes(32)
 VALUES = [
@@ -17,6 +30,11 @@ VALUES = [
     TreeEntry("a", "file", ID),
     Parent(ID, "derived"),
     Version(tree=ID, size=0, time=0),
+    Note(version=ID, time=0),
+    Code(commit=""),
+    Environment(),
+    Series("loss", b"", b""),
+    Log("csv"),
 ]
 
 
@@ -45,4 +63,5 @@ def test_defaults_are_not_shared() -> None:
 
 def test_every_object_is_one_of_the_union() -> None:
     """The union of objects lists every kind of object once."""
-    assert set(get_args(objects.Object)) == {Tensor, OpaqueFile, TensorFile, Tree, Version}
+    files, records = {OpaqueFile, TensorFile}, {Code, Environment, Log}
+    assert set(get_args(objects.Object)) == {Tensor, *files, Tree, Version, Note, *records}

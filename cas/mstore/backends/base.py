@@ -23,6 +23,7 @@ FOLDERS = (
     "refs",
     "refs/heads",
     "refs/tags",
+    "refs/notes",
     "refs/remotes",
     "leases",
     "epoch",

@@ -46,7 +46,7 @@ class PackSpan(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
 class OfferedRef(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A name with the rows that the receiver gets; a row that is kept comes with its bytes."""
 
-    namespace: Literal["heads", "tags"]
+    namespace: Literal["heads", "tags", "notes"]
     name: str
     rows: tuple[Row, ...]
 

@@ -5,6 +5,7 @@
 3. Size, depth and counts are bounded before anything is built from the bytes.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -18,9 +19,14 @@ from mstore.format.safetensors import Header, check_tensor_name, header_length, 
 from mstore.ids import ID_SIZE, Buffer, Kind
 from mstore.objects import (
     CHUNK_SIZE,
+    Code,
+    Environment,
     File,
+    Log,
+    Note,
     Object,
     OpaqueFile,
+    Record,
     Tensor,
     TensorFile,
     Tree,
@@ -33,12 +39,18 @@ MAX_VERSION: Final = 4 << 20
 """Bytes of a version's payload: it may hold free JSON, which decoding blows up most."""
 MAX_TREE: Final = 16 << 20
 """Bytes of a tree's payload: some 250,000 names in one folder."""
+MAX_NOTE: Final = 1 << 20
+"""Bytes of a note's payload."""
+MAX_RECORD: Final = 16 << 20
+"""Bytes of a record's payload: a log of 700,000 values, or a patch."""
 MAX_PAYLOAD: Final = {
     Kind.CHUNK: CHUNK_SIZE,
     Kind.TENSOR: MAX_OBJECT,
     Kind.FILE: MAX_OBJECT,
     Kind.TREE: MAX_TREE,
     Kind.VERSION: MAX_VERSION,
+    Kind.NOTE: MAX_NOTE,
+    Kind.RECORD: MAX_RECORD,
 }
 """Bytes of the payload of each kind (SPEC §11)."""
 MAX_SIZE: Final = (1 << 63) - 1
@@ -48,6 +60,9 @@ _MAX_FIELDS: Final = 64
 # Bytes of the shortest entry that is valid: in an array of so many bytes there are no more.
 _TREE_ENTRY: Final = 42
 _FILE_TENSOR: Final = 37
+_NUMBER: Final = 8
+"""Bytes of a step, a value or a time of a series."""
+_GIT_ID: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
 _encode = msgspec.msgpack.Encoder(order="sorted").encode
 _decode_fields = msgspec.msgpack.Decoder(dict[str, msgspec.Raw]).decode
 _DECODERS: Final[dict[Kind, msgspec.msgpack.Decoder[Object]]] = {
@@ -55,6 +70,8 @@ _DECODERS: Final[dict[Kind, msgspec.msgpack.Decoder[Object]]] = {
     Kind.FILE: msgspec.msgpack.Decoder(File),
     Kind.TREE: msgspec.msgpack.Decoder(Tree),
     Kind.VERSION: msgspec.msgpack.Decoder(Version),
+    Kind.NOTE: msgspec.msgpack.Decoder(Note),
+    Kind.RECORD: msgspec.msgpack.Decoder(Record),
 }
 _KINDS: Final[dict[type[Object], Kind]] = {
     Tensor: Kind.TENSOR,
@@ -62,6 +79,16 @@ _KINDS: Final[dict[type[Object], Kind]] = {
     TensorFile: Kind.FILE,
     Tree: Kind.TREE,
     Version: Kind.VERSION,
+    Note: Kind.NOTE,
+    Code: Kind.RECORD,
+    Environment: Kind.RECORD,
+    Log: Kind.RECORD,
+}
+# The fields that hold free JSON.
+_FREE: Final = {
+    Kind.VERSION: ("parameters", "metrics", "metadata"),
+    Kind.NOTE: ("metrics", "metadata"),
+    Kind.RECORD: ("packages", "hardware", "seeds"),
 }
 # What msgspec says of names that a later format may add (tests/unit/format hold this).
 _UNKNOWN: Final = ("Object contains unknown field", "Invalid enum value", "Invalid value")
@@ -75,7 +102,7 @@ def encode_object(value: Object) -> tuple[Kind, bytes]:
     """
     kind = _KINDS[type(value)]
     try:
-        if isinstance(value, Version) and value.metrics:
+        if isinstance(value, Version | Note) and value.metrics:
             value = msgspec.structs.replace(value, metrics=_floats(value.metrics))
         payload = _encode(value)
         decode_object(kind, payload)
@@ -155,10 +182,9 @@ def _check_bounds(kind: Kind, payload: Buffer, where: str) -> None:
         _check_count(fields, "tensors", _length(fields, "tensors") // _FILE_TENSOR, where)
     elif kind is Kind.TREE:
         _check_count(fields, "entries", _length(fields, "entries") // _TREE_ENTRY, where)
-    elif kind is Kind.VERSION:
-        for name in ("parameters", "metrics", "metadata"):
-            if name in fields:
-                check_value(memoryview(fields[name]), f"{where}: {name}")
+    for name in _FREE.get(kind, ()):
+        if name in fields:
+            check_value(memoryview(fields[name]), f"{where}: {name}")
 
 
 def _field_count(view: memoryview) -> int:
@@ -253,15 +279,60 @@ def _check_tree(value: Tree) -> None:
 
 def _check_version(value: Version) -> None:
     _check_id(value.tree, "tree")
-    if value.model_hash is not None:
-        _check_id(value.model_hash, "model_hash")
+    _check_optional_id(value.model_hash, "model_hash")
     for parent in value.parents:
         _check_id(parent.id, "parents")
+    for name in ("code", "environment"):
+        _check_optional_id(getattr(value, name), name)
+    for oid in value.logs:
+        _check_id(oid, "logs")
+    for name, oid in value.dataset_ids.items():
+        _check_id(oid, f"data set '{name}'")
     for name in ("size", "time", "tensor_count"):
-        number = getattr(value, name)
-        if not 0 <= number <= MAX_SIZE:
-            message = f"{name} is {number}, not one of 0 to {MAX_SIZE}"
+        _check_natural(getattr(value, name), name)
+
+
+def _check_note(value: Note) -> None:
+    _check_id(value.version, "version")
+    _check_optional_id(value.dataset_id, "dataset_id")
+    _check_optional_id(value.retracts, "retracts")
+    _check_natural(value.time, "time")
+    if value.step is not None:
+        _check_natural(value.step, "step")
+
+
+def _check_code(value: Code) -> None:
+    for name in ("commit", "tree"):
+        text = getattr(value, name)
+        if text and not _GIT_ID.fullmatch(text):
+            message = f"{name} '{text[:80]}' is not an id of git"
             raise CorruptError(message)
+    if value.patch and value.omitted:
+        message = "a patch that is said to be left out"
+        raise CorruptError(message)
+
+
+def _check_log(value: Log) -> None:
+    names = {series.name for series in value.series}
+    if len(names) != len(value.series):
+        message = "one series occurs twice"
+        raise CorruptError(message)
+    for series in value.series:
+        size = len(series.steps)
+        if size % _NUMBER or len(series.values) != size or len(series.times) not in (0, size):
+            message = f"series '{series.name}' has steps, values and times of different counts"
+            raise CorruptError(message)
+
+
+def _check_natural(number: int, field: str) -> None:
+    if not 0 <= number <= MAX_SIZE:
+        message = f"{field} is {number}, not one of 0 to {MAX_SIZE}"
+        raise CorruptError(message)
+
+
+def _check_optional_id(oid: bytes | None, field: str) -> None:
+    if oid is not None:
+        _check_id(oid, field)
 
 
 def _check_id(oid: bytes, field: str) -> None:
@@ -276,4 +347,8 @@ _CHECKS: Final[dict[type[Object], Callable[[Any], None]]] = {
     TensorFile: _check_tensor_file,
     Tree: _check_tree,
     Version: _check_version,
+    Note: _check_note,
+    Code: _check_code,
+    Environment: lambda _: None,
+    Log: _check_log,
 }

@@ -23,7 +23,7 @@ FULL_AFTER: Final = 16
 """How many slots, plus one for every ``FULL_ROWS`` rows, a writer lets pass between full ones."""
 FULL_ROWS: Final = 16
 TRANSACTION_SIZE: Final = 16
-NAMESPACES: Final = ("heads", "tags", "remotes")
+NAMESPACES: Final = ("heads", "tags", "notes", "remotes")
 MAX_REF_NAME: Final = 200
 MAX_NUMBER: Final = 1 << 32
 """Largest number of a version of one model."""

@@ -17,7 +17,20 @@ from mstore.errors import CorruptError, InvalidInputError, MstoreError, NotFound
 from mstore.format.objects import decode_object
 from mstore.format.pack import Entry, row_entry
 from mstore.ids import Buffer, Kind, ObjectId
-from mstore.objects import File, Object, OpaqueFile, Tensor, TensorFile, Tree, Version
+from mstore.objects import (
+    Code,
+    Environment,
+    File,
+    Log,
+    Note,
+    Object,
+    OpaqueFile,
+    Record,
+    Tensor,
+    TensorFile,
+    Tree,
+    Version,
+)
 from mstore.odb.chains import Chains, Link, is_live, more_telling
 from mstore.odb.entries import (
     Location,
@@ -201,6 +214,18 @@ class ObjectDatabase:
         """The version with this id; errors as ``read``."""
         value = self.read_object(oid, Kind.VERSION)
         assert isinstance(value, Version)
+        return value
+
+    def note(self, oid: bytes) -> Note:
+        """The note with this id; errors as ``read``."""
+        value = self.read_object(oid, Kind.NOTE)
+        assert isinstance(value, Note)
+        return value
+
+    def record(self, oid: bytes) -> Record:
+        """The record with this id; errors as ``read``."""
+        value = self.read_object(oid, Kind.RECORD)
+        assert isinstance(value, Code | Environment | Log)
         return value
 
     def extent(self, chunk_ids: Sequence[bytes]) -> tuple[str, int, int] | None:

@@ -56,7 +56,7 @@ from mstore.ops.sending import Recoder, ahead
 from mstore.ops.shelf import Shelf
 from mstore.ops.transfer import TransferReport, make_report
 from mstore.parts import Parts
-from mstore.refs import HEADS
+from mstore.refs import HEADS, NOTES, TAGS
 from mstore.revision import Resolved, resolve
 
 
@@ -106,7 +106,7 @@ def create_bundle(
     """
     bases = [_held(parts, text) for text in since]
     offers = _newer_than(select_offers(parts, revisions), bases)
-    needs = needs_of(row for offer in offers for row in offer.rows)
+    needs = needs_of((offer.namespace, row) for offer in offers for row in offer.rows)
     there = Needs(frozenset(base.version for base in bases), frozenset())
     if needs.kept <= there.kept:
         raise InvalidInputError(
@@ -186,7 +186,7 @@ def describe_bundle(path: Path, manifest: Manifest, objects: int) -> BundleRepor
         size_bytes=end + TRAILER_SIZE,
         objects=objects,
         names=tuple(names),
-        tags=tuple(ref.name for ref in manifest.refs if ref.namespace != HEADS),
+        tags=tuple(ref.name for ref in manifest.refs if ref.namespace == TAGS),
         prerequisites=tuple(needed.label for needed in manifest.prerequisites),
     )
 
@@ -277,22 +277,21 @@ def _newer_than(offers: list[Offer], bases: list[Resolved]) -> list[Offer]:
         for row in offer.rows
         if row.state == "kept" and row.number > newest.get(offer.name, 0)
     }
-    return [
-        replace(
-            offer,
-            rows=tuple(
-                row if row.version in kept or row.state != "kept" else replace_row(row, "stripped")
-                for row in offer.rows
-            ),
-        )
-        for offer in offers
-    ]
+    return [offer if offer.namespace == NOTES else _without(offer, kept) for offer in offers]
+
+
+def _without(offer: Offer, kept: Collection[bytes]) -> Offer:
+    rows = (
+        row if row.version in kept or row.state != "kept" else replace_row(row, "stripped")
+        for row in offer.rows
+    )
+    return replace(offer, rows=tuple(rows))
 
 
 def _manifest(
     parts: Parts, offers: list[Offer], bases: list[Resolved], packs: list[PlannedPack]
 ) -> Manifest:
-    refs = [OfferedRef(offer.namespace, offer.name, offer.rows) for offer in offers]  # type: ignore[arg-type] # offers are of heads and tags
+    refs = [OfferedRef(offer.namespace, offer.name, offer.rows) for offer in offers]  # type: ignore[arg-type] # offers are of heads, tags and notes
     return Manifest(
         source=parts.config.id,
         time=parts.clock(),

@@ -23,7 +23,7 @@ from mstore.ops.check_files import (
 from mstore.ops.check_graph import Graph
 from mstore.ops.findings import Finding, FsckReport
 from mstore.parts import Parts
-from mstore.refs import HEADS, TAGS
+from mstore.refs import HEADS, NOTES, TAGS
 
 Progress = Callable[[int, int, int], None]
 """Called with bytes done, bytes in all, and the number of findings so far."""
@@ -102,9 +102,13 @@ class Checker:
         self.graph.add_chunks(self.kept)
 
     def _add_roots(self, ref: Ref) -> None:
-        numbers = list(ref.rows) if ref.namespace == HEADS else list(ref.rows)[-1:]
+        if ref.namespace == NOTES:
+            for row in ref.rows.values():
+                if row.state != "deleted":
+                    self.graph.add_note(ObjectId(row.version))
         if ref.namespace not in {HEADS, TAGS}:
             return
+        numbers = list(ref.rows) if ref.namespace == HEADS else list(ref.rows)[-1:]
         for number in numbers:
             row = ref.rows[number]
             label = f"{ref.name}@{number}" if ref.namespace == HEADS else ref.name

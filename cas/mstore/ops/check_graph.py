@@ -16,7 +16,7 @@ from mstore.format.objects import parse_tensor_file
 from mstore.ids import Kind, ObjectId, hash_model
 from mstore.objects import CHUNK_SIZE, File, OpaqueFile, Tensor, TensorFile, TreeEntry, Version
 from mstore.odb import ObjectDatabase
-from mstore.ops.walk import check_depth, require_single, split_ids
+from mstore.ops.walk import check_depth, records_of, require_single, split_ids
 
 Pairs = frozenset[tuple[str, bytes]]
 Shape = tuple[str, tuple[int, ...]]
@@ -86,8 +86,27 @@ class Graph:
         if tree is not None:
             self._hold_against(version_id, version, tree)
             self._check_single(version_id, version)
-        self.nodes[version_id] = Node((ObjectId(version.tree),))
+        records = records_of(version)
+        for record in records:
+            self._add_leaf(record, Kind.RECORD)
+        self.nodes[version_id] = Node((ObjectId(version.tree), *records))
         return [ObjectId(parent.id) for parent in version.parents]
+
+    def add_note(self, oid: ObjectId) -> None:
+        """Take in a note; the version that it is about may be gone."""
+        self._add_leaf(oid, Kind.NOTE)
+
+    def _add_leaf(self, oid: ObjectId, kind: Kind) -> None:
+        """Take in an object that names no other."""
+        if oid in self.kinds:
+            return
+        self.kinds[oid] = kind
+        try:
+            self._odb.read_object(oid, kind)
+        except MstoreError as error:
+            self.faults[oid] = fault_of(error)
+        else:
+            self.nodes[oid] = Node()
 
     def add_chunks(self, versions: Iterable[ObjectId]) -> None:
         """Look for every chunk of some versions that were taken in."""

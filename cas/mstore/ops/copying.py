@@ -22,7 +22,7 @@ from mstore.ops.shelf import Shelf
 from mstore.ops.sketches import note_unseen
 from mstore.ops.walk import ancestors, closure
 from mstore.parts import Parts, Transaction
-from mstore.refs import HEADS, TAGS, Change, RefTable
+from mstore.refs import HEADS, NOTES, TAGS, Change, RefTable
 
 PUBLISH_EVERY = 256 << 20
 """Bytes after which what has arrived is made durable; a kill costs at most these."""
@@ -47,10 +47,11 @@ class Offer:
 
 
 class Needs(NamedTuple):
-    """The versions that rows need: with their bytes, or only described."""
+    """What rows need: versions with their bytes, or only described, and notes."""
 
     kept: frozenset[ObjectId]
     described: frozenset[ObjectId]
+    notes: frozenset[ObjectId] = frozenset()
 
 
 class Sender(Protocol):
@@ -75,6 +76,7 @@ class Tally:
     names: dict[str, int] = field(default_factory=dict)
     tags: list[str] = field(default_factory=list)
     refused_tags: list[str] = field(default_factory=list)
+    notes: int = 0
 
     def add(self, size: int, *, new: bool) -> None:
         """Count one object."""
@@ -102,20 +104,27 @@ class StoreSender:
         return self._walked[1]
 
 
-def needs_of(rows: Iterable[Row]) -> Needs:
-    """What some rows need, their ancestors aside."""
-    rows = list(rows)
-    kept = frozenset(ObjectId(row.version) for row in rows if row.state == "kept")
-    stripped = frozenset(ObjectId(row.version) for row in rows if row.state == "stripped")
-    return Needs(kept, stripped - kept)
+def needs_of(rows: Iterable[tuple[str, Row]]) -> Needs:
+    """What some rows of namespaces need, their ancestors aside."""
+    found: dict[str, set[ObjectId]] = {"kept": set(), "stripped": set(), NOTES: set()}
+    for namespace, row in rows:
+        group = NOTES if namespace == NOTES else row.state
+        found.setdefault(group, set()).add(ObjectId(row.version))
+    kept = frozenset(found["kept"])
+    return Needs(kept, frozenset(found["stripped"]) - kept, frozenset(found[NOTES]))
 
 
 def needed_objects(parts: Parts, needs: Needs) -> set[ObjectId]:
-    """The objects behind ``needs``, with the descriptions of every ancestor."""
+    """The objects behind ``needs``, with the descriptions of every ancestor.
+
+    NotFoundError or CorruptError when a description or a note cannot be read.
+    """
     described = needs.described | set(ancestors(parts, needs.kept | needs.described))
-    return closure(parts, needs.kept, payload=True) | closure(
-        parts, described - needs.kept, payload=False
-    )
+    found = closure(parts, needs.kept, payload=True)
+    found |= closure(parts, described - needs.kept, payload=False)
+    for oid in needs.notes:
+        parts.odb.note(oid)
+    return found | needs.notes
 
 
 def merge_rows(offer: Offer, table: RefTable | None, *, force: bool = False) -> tuple[Row, ...]:
@@ -123,6 +132,8 @@ def merge_rows(offer: Offer, table: RefTable | None, *, force: bool = False) -> 
 
     ConflictError when a number means another version there, or a tag would move without ``force``.
     """
+    if offer.namespace == NOTES:
+        return _merge_notes(offer, table)
     if offer.namespace != HEADS:
         return _merge_tag(offer, table, force=force)
     rows = {} if table is None else table.rows
@@ -153,6 +164,14 @@ def _merge_tag(offer: Offer, table: RefTable | None, *, force: bool) -> tuple[Ro
             )
     number = 1 if table is None else table.next_number
     return (Row(number, row.version, row.state),)
+
+
+def _merge_notes(offer: Offer, table: RefTable | None) -> tuple[Row, ...]:
+    """The notes that are not there, under numbers of that store: a set has no other order."""
+    held = set() if table is None else {row.version for row in table.rows.values()}
+    number = 1 if table is None else table.next_number
+    lacking = [row.version for row in offer.rows if row.version not in held]
+    return tuple(Row(number + at, oid, "kept") for at, oid in enumerate(lacking))
 
 
 def replace_row(row: Row, state: str) -> Row:
@@ -225,7 +244,7 @@ def commit_offer(
         rows = merge_rows(offer, target.refs.find(offer.namespace, offer.name), force=force)
         if not rows:
             return ()
-        needs = needs_of(rows)
+        needs = needs_of((offer.namespace, row) for row in rows)
         lacking = {oid for oid in sender.objects(needs) if not target.odb.is_live(oid)}
         if lacking:
             carrier = carrier or carrier_between(sender, target, needs)
@@ -274,15 +293,17 @@ def receive(
     """
     tally = Tally(progress)
     accepted = accept(target, offers, tally, force=force)
-    needs = needs_of(row for _, changed in accepted for row in changed)
+    needs = needs_of((offer.namespace, row) for offer, changed in accepted for row in changed)
     carrier = carrier_between(sender, target, needs, form, more_bases=more_bases)
-    if needs.kept or needs.described:
+    if any(needs):
         copy_objects(carrier, target, sender.objects(needs), tally)
         note_unseen(target.backend)
     for offer, _ in accepted:
         written = commit_offer(sender, target, offer, tally, reason, carrier=carrier, force=force)
         if offer.namespace == HEADS:
             tally.names[offer.name] = len(written)
+        elif offer.namespace == NOTES:
+            tally.notes += len(written)
         elif written:
             tally.tags.append(offer.name)
     return tally
@@ -314,6 +335,8 @@ def accept(
 
 def _refuse_other_kind(target: Parts, offer: Offer) -> None:
     """ConflictError when a model would get the name of a tag, or a tag that of a model."""
+    if offer.namespace == NOTES:
+        return
     other, noun = (TAGS, "tag") if offer.namespace == HEADS else (HEADS, "model")
     table = target.refs.find(other, offer.name)
     newest = None if table is None else table.head if other == HEADS else newest_row(table)
@@ -333,6 +356,6 @@ def _without_bytes(offer: Offer, stripped: set[bytes]) -> Offer:
 
     A tag that was not asked for only follows its model.
     """
-    if offer.namespace == HEADS or offer.explicit or offer.rows[0].version not in stripped:
+    if offer.namespace != TAGS or offer.explicit or offer.rows[0].version not in stripped:
         return offer
     return replace(offer, rows=(replace_row(offer.rows[0], "stripped"),))

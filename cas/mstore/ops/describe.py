@@ -9,6 +9,7 @@ from mstore.format.dtypes import tensor_size
 from mstore.format.objects import decode_object
 from mstore.format.slots import Row
 from mstore.ids import Kind, ObjectId, hash_object
+from mstore.notes import NoteRow, notes_of
 from mstore.objects import EntryType, TensorFile, Version
 from mstore.ops import descriptions, names
 from mstore.ops.descriptions import MIN_VERSIONS
@@ -88,6 +89,7 @@ class Shown:
     version: Version
     parents: tuple[Kin, ...]
     files: tuple[FileRow, ...]
+    notes: tuple[NoteRow, ...]
 
 
 def models(parts: Parts) -> list[ModelRow]:
@@ -184,6 +186,7 @@ def show(parts: Parts, text: str) -> Shown:
         version=version,
         parents=kin,
         files=tuple(_file_row(found) for found in walk_files(parts.odb, version.tree)),
+        notes=tuple(notes_of(parts, target.version)),
     )
 
 

@@ -1,4 +1,4 @@
-"""Names move, history stays: tag, rename, delete, revert and undo.
+"""Names move, history stays: tag, rename, copy, delete, revert and undo.
 
 Every change is one more slot of a name, so each can be undone while the bytes still exist.
 """
@@ -161,8 +161,38 @@ def revert(parts: Parts, text: str, *, author: str = "", message: str = "") -> M
         )
         oid = transaction.writer.add_object(again)
         transaction.publish()
-        table = transaction.commit(HEADS, name, lambda t: _next_row(t, oid, author))
+        table = transaction.commit(HEADS, name, lambda t: _next_row(t, oid, author, "revert"))
     return Moved(name, "reverted", (f"{name}@{max(table.rows)}",), oid)
+
+
+def copy(parts: Parts, text: str, new: str, *, author: str = "", message: str = "") -> Moved:
+    """A new model that begins as a version is: its files, what it says of itself, no new bytes.
+
+    ConflictError when the name is taken.
+    """
+    check_ref_name(new)
+    target = resolve(parts, text)
+
+    def change(table: RefTable | None) -> Change:
+        if (table is not None and table.head is not None) or tag_value(parts, new) is not None:
+            raise ConflictError(f"name '{new}' is taken", hint="choose another name")
+        return _next_row(table, oid, author, f"copy of {target.label}")
+
+    with Transaction(parts) as transaction:
+        require_held(parts, target.version)
+        keep_alive(parts, [target.version])
+        again = msgspec.structs.replace(
+            parts.odb.version(target.version),
+            time=parts.clock(),
+            parents=(Parent(bytes(target.version), "copied"),),
+            author=author,
+            message=message or f"copy of {target.label}",
+            tags=(),
+        )
+        oid = transaction.writer.add_object(again)
+        transaction.publish()
+        table = transaction.commit(HEADS, new, change)
+    return Moved(new, "copied", (f"{new}@{max(table.rows)}",), oid)
 
 
 def undo(parts: Parts, name: str, *, author: str = "") -> Moved:
@@ -213,9 +243,9 @@ def require_held(parts: Parts, version: ObjectId) -> None:
         )
 
 
-def _next_row(table: RefTable | None, oid: ObjectId, author: str) -> Change:
+def _next_row(table: RefTable | None, oid: ObjectId, author: str, reason: str) -> Change:
     number = 1 if table is None else table.next_number
-    return Change((Row(number, bytes(oid), "kept"),), "revert", author)
+    return Change((Row(number, bytes(oid), "kept"),), reason, author)
 
 
 def _rows_before(slots: list[Slot]) -> tuple[Row, ...]:

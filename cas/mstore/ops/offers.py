@@ -2,31 +2,33 @@
 
 ``NAME`` offers the whole table of a model. ``NAME@N``, or a tag or hash that means it, offers the
 rows up to N, of which only N has its bytes: a device gets one version and the descriptions of
-what it came from. Tags follow the versions that they name.
+what it came from. Tags follow the versions that they name, notes those that they are about.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from mstore.errors import InvalidInputError
 from mstore.format.slots import Row, check_ref_name
 from mstore.ids import ObjectId
+from mstore.notes import shard_of
 from mstore.ops.copying import Offer, newest_row, replace_row
 from mstore.ops.places import stripped_error
+from mstore.ops.walk import ancestors
 from mstore.parts import Parts
-from mstore.refs import HEADS, TAGS
+from mstore.refs import HEADS, NOTES, TAGS
 from mstore.revision import resolve
 
 
 def all_offers(parts: Parts) -> list[Offer]:
-    """Every model that has a version left, and every tag."""
+    """Every model that has a version left, every tag, and the notes about any of them."""
     heads = [
         Offer(HEADS, name, tuple(table.rows.values()))
         for name, table in parts.refs.tables(HEADS).items()
         if table.head is not None
     ]
     tags = [Offer(TAGS, name, (row,)) for name, row in tag_rows(parts).items()]
-    return heads + tags
+    return [*heads, *tags, *_following_notes(parts, heads + tags)]
 
 
 def select_offers(parts: Parts, revisions: Sequence[str]) -> list[Offer]:
@@ -47,7 +49,8 @@ def select_offers(parts: Parts, revisions: Sequence[str]) -> list[Offer]:
             asked.add(text)
         before = heads.get(offer.name)
         heads[offer.name] = offer if before is None else _union(before, offer)
-    return [*heads.values(), *_following_tags(parts, heads.values(), asked)]
+    tags = _following_tags(parts, heads.values(), asked)
+    return [*heads.values(), *tags, *_following_notes(parts, [*heads.values(), *tags])]
 
 
 def rename_offer(offers: list[Offer], name: str | None) -> list[Offer]:
@@ -121,3 +124,16 @@ def _following_tags(parts: Parts, heads: Iterable[Offer], asked: set[str]) -> li
         restore = frozenset({row.number}) if name in asked else frozenset[int]()
         tags.append(Offer(TAGS, name, (replace_row(row, state),), restore, name in asked))
     return tags
+
+
+def _following_notes(parts: Parts, offers: Iterable[Offer]) -> Iterator[Offer]:
+    """The notes about the versions that travel, and about their ancestors, which do too."""
+    rows = [row for offer in offers for row in offer.rows if row.state != "deleted"]
+    versions = {ObjectId(row.version) for row in rows}
+    versions |= set(ancestors(parts, versions))
+    for shard in sorted({shard_of(version) for version in versions}):
+        table = parts.refs.find(NOTES, shard)
+        notes = () if table is None else table.rows.values()
+        about = tuple(row for row in notes if parts.odb.note(row.version).version in versions)
+        if about:
+            yield Offer(NOTES, shard, about)

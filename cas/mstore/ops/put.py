@@ -7,11 +7,15 @@ of the tensors' sketches comes last: losing it loses nothing.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+from msgspec import structs
 
 from mstore.errors import ConflictError
 from mstore.format.slots import Row, check_ref_name
 from mstore.ids import ObjectId, hash_model
-from mstore.objects import Parent, Relation, Value, Version
+from mstore.objects import Code, Environment, Log, Parent, Record, Relation, Value, Version
+from mstore.odb import PackWriter
 from mstore.ops.deltas import Encoding
 from mstore.ops.encoding import Policy
 from mstore.ops.intake import Progress, StoredTree, store_tree
@@ -37,6 +41,10 @@ class Description:
     metrics: Mapping[str, float] = field(default_factory=dict)
     datasets: tuple[str, ...] = ()
     metadata: Mapping[str, Value] = field(default_factory=dict)
+    code: Code | None = None
+    environment: Environment | None = None
+    logs: tuple[Log, ...] = ()
+    dataset_ids: Mapping[str, ObjectId] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,23 +89,23 @@ def put(
         check_ref_name(wanted)
     with Transaction(parts) as transaction:
         before = parts.refs.find(HEADS, name)
-        is_new = before is None or before.head is None
-        if is_new and tag_value(parts, name) is not None:
-            raise ConflictError(f"'{name}' is a tag", hint="choose another name: --name")
+        _refuse_tag(parts, name, before)
         parents = _parents(parts, before, description)
         keep_alive(parts, (), [ObjectId(parent.id) for parent in parents])
         encoding = Encoding(parts, codec, _origins(parents, before))
         stored = store_tree(transaction.writer, source, progress, encoding)
+        records = _store_records(transaction.writer, description)
         version = _version(stored, description, parents, single=source.single, now=parts.clock())
+        version = structs.replace(version, **records)
         same = None if always else _unchanged(parts, before, version)
         row = same or _commit(transaction, name, version)
     encoding.save(ObjectId(row.version))
     for tag in description.tags:
         tag_version(parts, ObjectId(row.version), tag, author=description.author)
     return PutResult(
-        name=name,
-        number=row.number,
-        version=ObjectId(row.version),
+        name,
+        row.number,
+        ObjectId(row.version),
         unchanged=same is not None,
         files=stored.files,
         tensors=len(stored.tensors),
@@ -107,6 +115,12 @@ def put(
         deltas=encoding.deltas,
         tags=description.tags,
     )
+
+
+def _refuse_tag(parts: Parts, name: str, before: RefTable | None) -> None:
+    is_new = before is None or before.head is None
+    if is_new and tag_value(parts, name) is not None:
+        raise ConflictError(f"'{name}' is a tag", hint="choose another name: --name")
 
 
 def _commit(transaction: Transaction, name: str, version: Version) -> Row:
@@ -164,7 +178,22 @@ def _version(
         metrics=dict(description.metrics),
         datasets=description.datasets,
         metadata=dict(description.metadata),
+        dataset_ids={name: bytes(oid) for name, oid in description.dataset_ids.items()},
     )
+
+
+def _store_records(writer: PackWriter, description: Description) -> dict[str, Any]:
+    """What was captured, each record an object of its own; the fields of a version name them."""
+
+    def add(record: Record) -> bytes:
+        return bytes(writer.add_object(record))
+
+    code, environment = description.code, description.environment
+    return {
+        "code": None if code is None else add(code),
+        "environment": None if environment is None else add(environment),
+        "logs": tuple(map(add, description.logs)),
+    }
 
 
 def _unchanged(parts: Parts, before: RefTable | None, version: Version) -> Row | None:
@@ -173,7 +202,7 @@ def _unchanged(parts: Parts, before: RefTable | None, version: Version) -> Row |
         return None
     old = parts.odb.version(ObjectId(head.version))
     same_files = (old.tree, old.single) == (version.tree, version.single)
-    said = ("task", "parameters", "metrics", "datasets", "metadata")
+    said = ("task", "parameters", "metrics", "datasets", "dataset_ids", "metadata", "logs")
     says_new = any(
         getattr(version, name) and getattr(version, name) != getattr(old, name) for name in said
     )

@@ -23,6 +23,7 @@ from mstore.objects import (
 from mstore.ops.chunking import Hasher, read_header
 from mstore.ops.places import open_place
 from mstore.ops.sources import NamedFile, Source, scan_paths
+from mstore.ops.walk import records_of
 from mstore.parts import Parts
 
 
@@ -137,7 +138,8 @@ def described_by(found: Found) -> list[ObjectId]:
         return []
     value = decode_object(found.kind, found.content)
     if isinstance(value, Version):
-        return [ObjectId(value.tree), *(ObjectId(parent.id) for parent in value.parents)]
+        parents = (ObjectId(parent.id) for parent in value.parents)
+        return [ObjectId(value.tree), *records_of(value), *parents]
     if isinstance(value, Tree):
         return [ObjectId(entry.id) for entry in value.entries]
     if isinstance(value, TensorFile):

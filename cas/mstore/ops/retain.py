@@ -8,8 +8,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from mstore.best import Rated, best, metric
 from mstore.errors import InvalidInputError
 from mstore.ids import ObjectId
+from mstore.notes import NoteRow, all_notes, metrics_of
 from mstore.ops.copying import replace_row
 from mstore.ops.names import tags
 from mstore.ops.steplog.rows import StepRow, StepRows, companion, optimizer_of
@@ -17,9 +19,6 @@ from mstore.ops.walk import Bases, Roots, ancestors, closure, roots, stored_byte
 from mstore.parts import Parts, Transaction
 from mstore.refs import HEADS, Change, RefTable
 
-_LESS_IS_MORE = ("loss", "error", "perplexity")
-
-Direction = Literal["min", "max"]
 Fate = Literal["stripped", "deleted"]
 
 
@@ -93,21 +92,6 @@ class RetainReport:
     freed_bytes: int | None = None
 
 
-def metric(text: str) -> tuple[str, Direction]:
-    """The name of a metric, and which end of it is best."""
-    name, _, direction = text.rpartition(":")
-    if name and direction == "min":
-        return name, "min"
-    if name and direction == "max":
-        return name, "max"
-    if any(word in text.casefold() for word in _LESS_IS_MORE):
-        raise InvalidInputError(
-            f"is '{text}' best where it is least or greatest",
-            hint=f"write {text}:min or {text}:max",
-        )
-    return text, "max"
-
-
 def select(candidates: Sequence[Candidate], rules: Retention) -> dict[int, tuple[str, ...]]:
     """The numbers of the versions that stay, each with the reasons; pure.
 
@@ -127,17 +111,10 @@ def select(candidates: Sequence[Candidate], rules: Retention) -> dict[int, tuple
         why[candidate.number].append(f"last {rules.last}" if rules.last else "newest")
     for text in rules.best:
         name, direction = metric(text)
-        found = _best(ordered, name, direction)
+        found = best((Rated(c.number, c.metrics) for c in ordered), name, direction)
         if found is not None:
             why[found.number].append(f"best {name} ({direction} {found.metrics[name]:g})")
     return {number: tuple(reasons) for number, reasons in why.items() if reasons}
-
-
-def _best(ordered: Sequence[Candidate], name: str, direction: Direction) -> Candidate | None:
-    sign = 1 if direction == "max" else -1
-    # What is not equal to itself is NaN: neither better nor worse than anything.
-    rated = [c for c in ordered if name in c.metrics and c.metrics[name] == c.metrics[name]]
-    return max(rated, key=lambda c: (sign * c.metrics[name], c.number), default=None)
 
 
 def select_optimizers(
@@ -232,7 +209,8 @@ def _choose(parts: Parts, name: str, rules: Retention) -> list[_Chosen]:
     """The model's versions and its optimizer states, the latter only where there are any."""
     tagged = _tagged(parts)
     rows = _kept_rows(parts, name)
-    why = select([_candidate(found, tagged) for found in rows], rules)
+    said = _notes_by_version(parts) if rules.best else {}
+    why = select([_candidate(found, tagged, said) for found in rows], rules)
     chosen = [_Chosen(name, rows, why)]
     states = _kept_rows(parts, companion(name)) if _may_have_states(name) else []
     if states:
@@ -267,9 +245,21 @@ def _tagged(parts: Parts) -> dict[bytes, tuple[str, ...]]:
     return found
 
 
-def _candidate(found: StepRow, tagged: Mapping[bytes, tuple[str, ...]]) -> Candidate:
-    named = tagged.get(found.row.version, ())
-    return Candidate(found.row.number, found.step, found.version.metrics, named)
+def _notes_by_version(parts: Parts) -> dict[bytes, list[NoteRow]]:
+    found: dict[bytes, list[NoteRow]] = {}
+    for row in all_notes(parts):
+        found.setdefault(row.note.version, []).append(row)
+    return found
+
+
+def _candidate(
+    found: StepRow,
+    tagged: Mapping[bytes, tuple[str, ...]],
+    said: Mapping[bytes, list[NoteRow]],
+) -> Candidate:
+    version = found.row.version
+    metrics = metrics_of(found.version, said.get(version, ()))
+    return Candidate(found.row.number, found.step, metrics, tagged.get(version, ()))
 
 
 def _freed(parts: Parts, chosen: Sequence[_Chosen], fate: Fate) -> int:
@@ -279,7 +269,7 @@ def _freed(parts: Parts, chosen: Sequence[_Chosen], fate: Fate) -> int:
     if fate == "stripped":
         described = {ObjectId(found.row.version) for model in chosen for found in model.gone}
         described |= then.described | set(ancestors(parts, described))
-        then = Roots(then.kept, frozenset(described - then.kept))
+        then = then._replace(described=frozenset(described - then.kept))
     bases = Bases(parts.odb)
     going = bases.with_bases(_needed(parts, now)) - bases.with_bases(_needed(parts, then))
     return stored_bytes(parts.odb, going)
@@ -287,7 +277,7 @@ def _freed(parts: Parts, chosen: Sequence[_Chosen], fate: Fate) -> int:
 
 def _needed(parts: Parts, names: Roots) -> set[ObjectId]:
     described = closure(parts, names.described, payload=False)
-    return described | closure(parts, names.kept, payload=True)
+    return described | closure(parts, names.kept, payload=True) | names.notes
 
 
 def _mark(parts: Parts, model: _Chosen, fate: Fate, author: str) -> None:

@@ -32,7 +32,7 @@ from mstore.ops.shelf import Shelf
 from mstore.ops.transfer import new_store_from
 from mstore.ops.walk import reachable, roots
 from mstore.parts import Parts, Transaction
-from mstore.refs import HEADS, Change, RefTable
+from mstore.refs import HEADS, NOTES, Change, RefTable
 from mstore.revision import resolve
 
 
@@ -118,6 +118,8 @@ def _kept_versions(parts: Parts, keep: Sequence[str]) -> set[ObjectId]:
 
 
 def _slim(offer: Offer, kept: Collection[bytes]) -> Offer:
+    if offer.namespace == NOTES:
+        return offer
     rows = tuple(
         row if row.version in kept or row.state != "kept" else replace_row(row, "stripped")
         for row in offer.rows
@@ -128,7 +130,7 @@ def _slim(offer: Offer, kept: Collection[bytes]) -> Offer:
 
 def _needs(parts: Parts, kept: set[ObjectId]) -> Needs:
     names = roots(parts)
-    return Needs(frozenset(kept), (names.kept | names.described) - kept)
+    return Needs(frozenset(kept), (names.kept | names.described) - kept, names.notes)
 
 
 def _predict(

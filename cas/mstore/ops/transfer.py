@@ -21,6 +21,7 @@ from mstore.parts import Parts, init_parts, open_parts
 class TransferReport:
     """What a transfer did. ``names`` gives how many rows each model gained or got back.
 
+    ``notes`` are those that the receiver lacked.
     ``bytes_sent`` and ``bytes_already`` are of objects before compression: those that travelled,
     and those that the receiver had. ``refused_tags`` stand elsewhere at the receiver.
     """
@@ -33,6 +34,7 @@ class TransferReport:
     names: tuple[tuple[str, int], ...]
     tags: tuple[str, ...] = ()
     refused_tags: tuple[str, ...] = ()
+    notes: int = 0
 
 
 def push(
@@ -141,4 +143,5 @@ def make_report(place: str, tally: Tally) -> TransferReport:
         names=tuple(sorted(tally.names.items())),
         tags=tuple(tally.tags),
         refused_tags=tuple(tally.refused_tags),
+        notes=tally.notes,
     )

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -12,7 +12,7 @@ from mstore.objects import File, OpaqueFile
 from mstore.odb import ObjectDatabase
 from mstore.ops.describe import labels_by_version
 from mstore.ops.names import tags
-from mstore.ops.walk import Bases, ancestors, roots, split_ids
+from mstore.ops.walk import Bases, Roots, ancestors, records_of, roots, split_ids
 from mstore.parts import Parts
 from mstore.revision import MIN_PREFIX, resolve
 
@@ -117,7 +117,9 @@ class _Objects:
     def of(self, version: ObjectId, *, payload: bool) -> set[ObjectId]:
         """The objects of a version, its chunks and their bases only with ``payload``."""
         found = {version}
-        self._add_tree(ObjectId(self._odb.version(version).tree), found, payload=payload)
+        described = self._odb.version(version)
+        found.update(records_of(described))
+        self._add_tree(ObjectId(described.tree), found, payload=payload)
         return self._bases.with_bases(found) if payload else found
 
     def size(self, oids: Iterable[ObjectId]) -> int:
@@ -248,11 +250,23 @@ def why(parts: Parts, digits: str) -> list[Reason]:
         for version in sorted(holding, key=lambda version: labels.get(version, "~"))
         for path, tensor, base_of in search.places(version)
     ]
+    if oid in names.notes:
+        reasons.append(_reason_of_note(parts, oid, names, labels))
     if reasons:
         return reasons
     location = parts.odb.find(oid)
     gone = location is not None and not location.live
     return [Reason(oid, noun, "condemned" if gone else "unreachable")]
+
+
+def _reason_of_note(
+    parts: Parts, oid: ObjectId, names: Roots, labels: Mapping[ObjectId, str]
+) -> Reason:
+    """A note stays by itself; the version that it is about may be gone."""
+    version = ObjectId(parts.odb.note(oid).version)
+    state: Literal["kept", "described"] = "kept" if version in names.kept else "described"
+    label = labels.get(version, str(version)[:12])
+    return Reason(oid, "note", state, label, version)
 
 
 def _find(parts: Parts, digits: str) -> tuple[ObjectId, Kind]:
@@ -299,11 +313,11 @@ class _Search:
 
     def places(self, version: ObjectId) -> Iterator[_Place]:
         """Wherever it is, and where a chunk is that is based on it."""
-        tree = ObjectId(self._odb.version(version).tree)
-        if self._oid in (version, tree):
+        described = self._odb.version(version)
+        if self._oid in (version, described.tree, *records_of(described)):
             yield _Place()
         else:
-            yield from self._below(tree, "")
+            yield from self._below(ObjectId(described.tree), "")
 
     def _below(self, tree: ObjectId, prefix: str) -> Iterator[_Place]:
         for entry in self._odb.tree(tree).entries:

@@ -1,6 +1,6 @@
 """What a version is made of, and what the names of a store keep alive (SPEC §4.6).
 
-Roots: every kept row of every model and of every tag, with all their bytes.
+Roots: every kept row of every model and of every tag, with all their bytes, and every note.
 Versions that are stripped, or only ancestors of a root, keep their description: every object
 but the chunks.
 """
@@ -14,14 +14,18 @@ from mstore.ids import ID_SIZE, Kind, ObjectId
 from mstore.objects import EntryType, File, OpaqueFile, TreeEntry, Version
 from mstore.odb import ObjectDatabase
 from mstore.parts import Parts
-from mstore.refs import HEADS, TAGS
+from mstore.refs import HEADS, NOTES, TAGS
 
 
 class Roots(NamedTuple):
-    """The versions that the names of a store hold: with their bytes, or only described."""
+    """The versions that the names of a store hold, with their bytes or only described; the notes.
+
+    A note stays whether or not the version that it is about does.
+    """
 
     kept: frozenset[ObjectId]
     described: frozenset[ObjectId]
+    notes: frozenset[ObjectId]
 
 
 class FoundFile(NamedTuple):
@@ -87,8 +91,16 @@ def check_depth(depth: int, tree_id: bytes) -> None:
 def walk_version(parts: Parts, version_id: ObjectId) -> Iterator[tuple[Kind, ObjectId]]:
     """Every object of one version, each once, in the order in which its files are read."""
     yield Kind.VERSION, version_id
-    seen: set[ObjectId] = set()
-    yield from _walk_tree(parts.odb, ObjectId(parts.odb.version(version_id).tree), seen)
+    version = parts.odb.version(version_id)
+    for record in records_of(version):
+        yield Kind.RECORD, record
+    yield from _walk_tree(parts.odb, ObjectId(version.tree), set())
+
+
+def records_of(version: Version) -> list[ObjectId]:
+    """The records that a version names, each once: its code, its environment and its logs."""
+    named = [version.code, version.environment, *version.logs]
+    return list(dict.fromkeys(ObjectId(oid) for oid in named if oid is not None))
 
 
 def _walk_tree(
@@ -138,9 +150,10 @@ def closure(parts: Parts, versions: Iterable[ObjectId], *, payload: bool) -> set
     seen: set[ObjectId] = set()
     chunks: set[ObjectId] = set()
     for version_id in versions:
-        seen.add(version_id)
-        tree = ObjectId(parts.odb.version(version_id).tree)
-        chunks |= {oid for kind, oid in _walk_tree(parts.odb, tree, seen) if kind is Kind.CHUNK}
+        version = parts.odb.version(version_id)
+        seen.update([version_id, *records_of(version)])
+        found = _walk_tree(parts.odb, ObjectId(version.tree), seen)
+        chunks |= {oid for kind, oid in found if kind is Kind.CHUNK}
     return seen if payload else seen - chunks
 
 
@@ -156,7 +169,14 @@ def roots(parts: Parts, without: Mapping[str, Collection[int]] | None = None) ->
     kept = {ObjectId(row.version) for row in rows if row.state == "kept"}
     described = {ObjectId(row.version) for row in rows if row.state == "stripped"}
     described |= set(ancestors(parts, kept | described))
-    return Roots(frozenset(kept), frozenset(described - kept))
+    return Roots(frozenset(kept), frozenset(described - kept), note_ids(parts))
+
+
+def note_ids(parts: Parts) -> frozenset[ObjectId]:
+    """Every note of the store."""
+    tables = parts.refs.tables(NOTES).values()
+    rows = (row for table in tables for row in table.rows.values())
+    return frozenset(ObjectId(row.version) for row in rows if row.state == "kept")
 
 
 def ancestors(parts: Parts, versions: Iterable[ObjectId]) -> Iterator[ObjectId]:
@@ -176,7 +196,7 @@ def reachable(parts: Parts, without: Mapping[str, Collection[int]] | None = None
     """Every object that the names of the store need; ``without`` as in ``roots``."""
     found = roots(parts, without)
     described = closure(parts, found.described, payload=False)
-    return described | closure(parts, found.kept, payload=True)
+    return described | closure(parts, found.kept, payload=True) | found.notes
 
 
 class Bases:

@@ -15,6 +15,7 @@ from mstore.ops.transfer import TransferReport
 from mstore.parts import init_parts, open_parts
 from mstore.store.keeping import Keeping
 from mstore.store.naming import Naming
+from mstore.store.noting import Noting
 from mstore.store.opened import PathLike, Source
 from mstore.store.reading import Reading
 from mstore.store.sharing import Sharing
@@ -23,7 +24,7 @@ from mstore.store.storing import Storing
 __all__ = ["PathLike", "Source", "Store", "clone_store", "init_store", "load", "open_store"]
 
 
-class Store(Storing, Reading, Naming, Keeping, Sharing):
+class Store(Storing, Reading, Naming, Noting, Keeping, Sharing):
     """One open store. Cheap to open; safe to use from several threads for reading.
 
     As a context manager it is closed at the end, which matters to ``checkpoint`` only.

@@ -37,6 +37,10 @@ class Naming(Opened):
         """Make a new version with the files of an older one."""
         return names.revert(self.parts, revision, author=author, message=message)
 
+    def copy(self, revision: str, name: str, *, author: str = "", message: str = "") -> names.Moved:
+        """Make a new model that begins as a version is; takes no space."""
+        return names.copy(self.parts, revision, name, author=author, message=message)
+
     def undo(self, name: str, *, author: str = "") -> names.Moved:
         """Take back the newest change of a name."""
         return names.undo(self.parts, name, author=author)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 RELATIONS = (
     "derived",
+    "trained",
     "fine-tuned",
     "merged",
     "quantised",
@@ -25,6 +26,7 @@ RELATIONS = (
     "converted",
     "stripped",
     "reverted",
+    "copied",
 )
 """Those of mstore.objects.Relation, written out so that --help need not import it."""
 POLICIES = ("raw", "auto", "small")

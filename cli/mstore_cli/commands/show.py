@@ -1,6 +1,6 @@
 """``mstore show``."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +10,7 @@ from mstore_cli.parameters import Revision
 from mstore_cli.run import Run, verb
 
 if TYPE_CHECKING:
+    from mstore.notes import NoteRow
     from mstore.objects import Version
     from mstore.ops.describe import Shown
 
@@ -44,6 +45,7 @@ def _text(shown: "Shown") -> Iterator[render.Part]:
         yield ""
         yield from (f"    {line}" for line in version.message.split("\n"))
     yield from _said(version)
+    yield from _notes(shown.notes)
     yield ""
     yield _files(shown)
 
@@ -55,6 +57,25 @@ def _said(version: "Version") -> Iterator[render.Part]:
             yield ""
             yield title
             yield from (f"  {key} = {_value(value)}" for key, value in sorted(values.items()))
+
+
+def _notes(notes: "Sequence[NoteRow]") -> Iterator[render.Part]:
+    from mstore.notes import qualified  # noqa: PLC0415 (only when a version is shown)
+
+    if notes:
+        yield ""
+        yield "notes"
+    for oid, note in notes:
+        said = " by ".join(word for word in (render.local_time(note.time), note.author) if word)
+        topic = f" ({note.topic})" if note.topic else ""
+        yield f"  {render.short(oid)}  {said}{topic}"
+        step = "" if note.step is None else f" at step {note.step}"
+        for name, value in sorted(note.metrics.items()):
+            yield f"    {qualified(note, name)} = {render.compact(value)}{step}"
+        if note.tags:
+            yield f"    tags {', '.join(note.tags)}"
+        yield from (f"    {key} = {_value(value)}" for key, value in sorted(note.metadata.items()))
+        yield from (f"    {line}" for line in note.message.split("\n") if line)
 
 
 def _value(value: object) -> str:

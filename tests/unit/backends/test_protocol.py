@@ -121,11 +121,11 @@ def test_a_prefix_is_synced_up_to_a_prepared_folder(
     fs: RecordingFileSystem, backend: LocalBackend
 ) -> None:
     """Syncing a prefix also makes its own name durable, as far up as ``prepare`` has not."""
-    backend.create("refs/notes/a/b/1", b"")
+    backend.create("refs/votes/a/b/1", b"")
     fs.operations.clear()
-    backend.sync("refs/notes/a/b", "objects")
+    backend.sync("refs/votes/a/b", "objects")
     synced = [done.path for done in fs.operations if done.name == "fsync_folder"]
-    assert synced == ["refs/notes/a/b", "refs/notes/a", "refs/notes", "refs", "objects"]
+    assert synced == ["refs/votes/a/b", "refs/votes/a", "refs/votes", "refs", "objects"]
 
 
 def test_creating_syncs_what_others_created(fs: RecordingFileSystem, backend: LocalBackend) -> None:

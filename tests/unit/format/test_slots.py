@@ -126,7 +126,7 @@ def test_hash_is_the_end_of_the_file() -> None:
         ({"full": False}, "canonical"),
         ({"author": 5}, "author"),
         ({"ref": ""}, "was made for ''"),
-        ({"ref": "notes/lenet"}, "was made for 'notes/lenet'"),
+        ({"ref": "votes/lenet"}, "was made for 'votes/lenet'"),
         ({"ref": "heads/../lenet"}, "was made for"),
     ],
     ids=str,
@@ -214,7 +214,7 @@ def test_slot_keys() -> None:
 
 
 @pytest.mark.parametrize(
-    ("namespace", "generation"), [("notes", 1), ("heads", 0), ("heads", 1 << 63)]
+    ("namespace", "generation"), [("votes", 1), ("heads", 0), ("heads", 1 << 63)]
 )
 def test_wrong_slots_have_no_key(namespace: str, generation: int) -> None:
     """There is no key for an unknown namespace or a generation out of range."""
@@ -225,7 +225,7 @@ def test_wrong_slots_have_no_key(namespace: str, generation: int) -> None:
 @pytest.mark.parametrize(
     "key",
     [
-        "", "refs/heads/lenet", "refs/notes/lenet/0000000000000001", "refs/heads/lenet/1",
+        "", "refs/heads/lenet", "refs/votes/lenet/0000000000000001", "refs/heads/lenet/1",
         "refs/heads/lenet/000000000000000A", "refs/heads/lenet/0000000000000000",
         "refs/heads/lenet/ffffffffffffffff", "objects/heads/lenet/0000000000000001",
         "refs/heads/../0000000000000001", "refs/heads/a/b/0000000000000001",

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mstore
+from mstore.best import metric
 from mstore.errors import InvalidInputError, NotFoundError
 from mstore.ops.gc import Limits
-from mstore.ops.retain import Candidate, Retention, metric, select, select_optimizers
+from mstore.ops.retain import Candidate, Retention, select, select_optimizers
 from mstore.ops.steplog.rows import companion
 from mstore.refs import HEADS
 from mstore.store import Store

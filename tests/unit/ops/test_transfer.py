@@ -560,7 +560,7 @@ def test_bases_that_gc_takes_are_sent_again(
 ) -> None:
     """A gc of the receiver after each batch takes what no name needs yet; all arrives anyway."""
     sender = StoreSender(family.parts)
-    needs = needs_of(row for offer in all_offers(family.parts) for row in offer.rows)
+    needs = needs_of((o.namespace, row) for o in all_offers(family.parts) for row in o.rows)
     carrier = carrier_between(sender, target, needs)
     waiting = carrier.plan(sender.objects(needs))
     while waiting:
@@ -579,7 +579,7 @@ def test_packs_that_the_sender_condemns_are_read_there(
     """A gc of the sender that condemns what travels changes neither its form nor its bytes."""
     sender = StoreSender(family.parts)
     offers = all_offers(family.parts)
-    needs = needs_of(row for offer in offers for row in offer.rows)
+    needs = needs_of((offer.namespace, row) for offer in offers for row in offer.rows)
     oids = sender.objects(needs)
     carrier = carrier_between(sender, target, needs)
     waiting = carrier.plan(oids)

@@ -31,9 +31,10 @@ from mstore.ops.put import Description, PutResult, put
 from mstore.ops.sources import ArrayFile, NamedFile, SourceTree, scan_arrays
 from mstore.ops.steplog.host import Host
 from mstore.ops.steplog.nested import flatten
-from mstore.ops.steplog.rows import FRAMEWORK, OPTIMIZER, RESERVED, ROLE, STEP, StepRows, companion
+from mstore.ops.steplog.rows import FRAMEWORK, OPTIMIZER, RESERVED, ROLE, StepRows, companion
 from mstore.parts import Parts
 from mstore.refs import RefStore
+from mstore.revision import STEP
 
 WAITING = 2
 """Copies that are in memory at a time if nothing else is asked for."""

@@ -11,9 +11,9 @@ from mstore.ops.get import cat
 from mstore.ops.read import Reader
 from mstore.ops.steplog.log import OPTIMIZER_TENSORS, TRAINER_TEXT
 from mstore.ops.steplog.nested import frameworks, restore
-from mstore.ops.steplog.rows import FRAMEWORK, StepRow, StepRows, companion, optimizer_of, step_of
+from mstore.ops.steplog.rows import FRAMEWORK, StepRow, StepRows, companion, optimizer_of
 from mstore.parts import Parts
-from mstore.revision import resolve
+from mstore.revision import resolve, step_of
 
 _SHOWN = 5
 

@@ -8,8 +8,8 @@ from mstore.ids import ObjectId
 from mstore.objects import Version
 from mstore.parts import Parts
 from mstore.refs import HEADS
+from mstore.revision import STEP, step_of
 
-STEP = "step"
 ROLE = "role"
 OPTIMIZER = "optimizer"
 FRAMEWORK = "framework"
@@ -58,12 +58,6 @@ class StepRows:
         if version is None:
             version = self._read[row.version] = self._parts.odb.version(ObjectId(row.version))
         return StepRow(row, version, step_of(version))
-
-
-def step_of(version: Version) -> int | None:
-    """The training step that a version was made at, where it says so."""
-    step = version.metadata.get(STEP)
-    return step if isinstance(step, int) and not isinstance(step, bool) else None
 
 
 def optimizer_of(version: Version) -> bytes | None:
