@@ -5,6 +5,7 @@ from collections.abc import Callable
 from bench.rows.archived import archive, bits
 from bench.rows.base import Bench, Result, failed
 from bench.rows.encoding import codec, first
+from bench.rows.forward import forward
 from bench.rows.growth import tunes, variants
 from bench.rows.many import folder, many, start
 from bench.rows.memory import memory, memory_coded
@@ -35,6 +36,7 @@ ROWS: dict[str, Callable[[Bench], Result]] = {
     "many": many,
     "start": start,
     "threads": threads,
+    "forward": forward,
 }
 
 __all__ = ["ROWS", "Bench", "Result", "failed"]

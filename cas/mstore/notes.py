@@ -13,6 +13,9 @@ from mstore.objects import Note, Version
 from mstore.parts import Parts
 from mstore.refs import NOTES, RefTable
 
+ESTIMATE = "estimate"
+"""The topic of a note whose metrics were not measured."""
+
 
 class NoteRow(NamedTuple):
     """A note and its id."""
@@ -33,20 +36,27 @@ def notes_of(parts: Parts, version: bytes) -> list[NoteRow]:
     """
     table = parts.refs.find(NOTES, shard_of(version))
     found = [] if table is None else _read(parts, table)
-    return _standing(row for row in found if row.note.version == version)
+    return standing(row for row in found if row.note.version == version)
 
 
 def all_notes(parts: Parts) -> list[NoteRow]:
     """What is said of any version, oldest first, without what was taken back."""
     tables = parts.refs.tables(NOTES).values()
-    return _standing(row for table in tables for row in _read(parts, table))
+    return standing(row for table in tables for row in _read(parts, table))
 
 
 def metrics_of(version: Version, notes: Iterable[NoteRow]) -> dict[str, float]:
-    """The results of a version by name; of two with one name the later one counts."""
-    found = dict(version.metrics)
-    for _, note in notes:
-        found |= {qualified(note, name): value for name, value in note.metrics.items()}
+    """The results of a version by name; of two with one name the later one counts.
+
+    What was estimated counts only where nothing was measured.
+    """
+    said = [note for _, note in notes]
+    found: dict[str, float] = {}
+    for note in (note for note in said if note.topic == ESTIMATE):
+        found |= _results(note)
+    found |= version.metrics
+    for note in (note for note in said if note.topic != ESTIMATE):
+        found |= _results(note)
     return found
 
 
@@ -55,14 +65,19 @@ def qualified(note: Note, name: str) -> str:
     return "/".join(part for part in (note.dataset, note.split, name) if part)
 
 
+def _results(note: Note) -> dict[str, float]:
+    return {qualified(note, name): value for name, value in note.metrics.items()}
+
+
 def _read(parts: Parts, table: RefTable) -> Iterator[NoteRow]:
     for row in table.rows.values():
         if row.state != "deleted":
             yield NoteRow(ObjectId(row.version), parts.odb.note(row.version))
 
 
-def _standing(rows: Iterable[NoteRow]) -> list[NoteRow]:
+def standing(rows: Iterable[NoteRow]) -> list[NoteRow]:
+    """Those of some notes that no other of them took back, oldest first."""
     found = list(rows)
     taken_back = {row.note.retracts for row in found}
-    standing = (row for row in found if row.note.retracts is None and row.id not in taken_back)
-    return sorted(standing, key=lambda row: (row.note.time, row.id))
+    kept = (row for row in found if row.note.retracts is None and row.id not in taken_back)
+    return sorted(kept, key=lambda row: (row.note.time, row.id))

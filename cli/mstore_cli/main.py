@@ -30,6 +30,7 @@ COMMANDS = {
     "delete": "Delete a version, or a model with all its versions.",
     "revert": "Make an older version the newest again.",
     "undo": "Take back the last change of a model's name.",
+    "estimate": "Say what running a version takes.",
     "identify": "Say which version a stray file is.",
     "du": "Show how many bytes each version uses, alone and shared.",
     "why": "Say what keeps an object alive.",

@@ -102,6 +102,34 @@ class Metric(Pair):
             self.fail(f"'{text}' is not a number", param, ctx)
 
 
+class Quantity(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.5
+    """A number with a unit, such as ``200ms`` or ``1GHz``; given in the base unit of its kind."""
+
+    def __init__(self, kind: str) -> None:
+        self.name = kind
+        self._kind = kind
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 (click's signature)
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> float:
+        """Read the number; a unit of another kind is refused, and so is none."""
+        from mstore.errors import InvalidInputError  # noqa: PLC0415 (only when one is given)
+        from mstore.units import parse_quantity  # noqa: PLC0415 (as above)
+
+        if isinstance(value, float):
+            return value
+        try:
+            quantity = parse_quantity(value)
+        except InvalidInputError as error:
+            self.fail(str(error), param, ctx)
+        if quantity.kind != self._kind or not quantity.value > 0:
+            self.fail(f"'{value}' is not a number of {self._kind}", param, ctx)
+        return quantity.value
+
+
 class Levels(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.5
     """Numbers of bits with commas between them."""
 
