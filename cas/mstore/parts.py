@@ -8,13 +8,16 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from mstore.backends.base import Backend
+from mstore.backends.local import LocalBackend
 from mstore.errors import NotFoundError
 from mstore.format.config import Config, decode_config, encode_config
 from mstore.odb import ObjectDatabase, PackWriter
 from mstore.refs import Change, Clock, RefStore, RefTable, current_epoch
+from mstore.tiers import Opened, Tiers
 
 CONFIG_KEY = "config"
 
@@ -37,14 +40,35 @@ class Parts:
 
 def open_parts(backend: Backend, clock: Clock = utc_microseconds) -> Parts:
     """Open the store in ``backend``; NotFoundError (kind "no-store") when there is none."""
+    config = _read_config(backend)
+    refs = RefStore(backend, clock)
+    return Parts(backend, config, open_objects(backend, refs), refs, clock)
+
+
+def open_objects(backend: Backend, refs: RefStore, *, cached: bool = True) -> ObjectDatabase:
+    """The objects of a store whose names are ``refs``, which say what of it is elsewhere."""
+
+    def lists() -> ObjectDatabase:
+        return ObjectDatabase(backend, cached=cached)
+
+    return ObjectDatabase(backend, cached=cached, elsewhere=Tiers(refs, lists, open_there))
+
+
+def open_there(place: str) -> Opened:
+    """The store in a folder as one that has chunks of another; errors as ``open_parts``."""
+    # What it has itself given to others is not looked for: a chunk must be where it was given to.
+    backend = LocalBackend(Path(place))
+    return Opened(_read_config(backend).id, ObjectDatabase(backend))
+
+
+def _read_config(backend: Backend) -> Config:
     try:
         content = backend.read(CONFIG_KEY)
     except NotFoundError as error:
         raise NotFoundError(
             f"no store at '{backend.location}'", hint="make one: mstore init", kind="no-store"
         ) from error
-    config = decode_config(content)
-    return Parts(backend, config, ObjectDatabase(backend), RefStore(backend, clock), clock)
+    return decode_config(content)
 
 
 def init_parts(

@@ -39,6 +39,7 @@ COMMANDS = {
     "quantise": "Store a version in fewer bits, as a new version.",
     "materialize": "Make versions raw, so that they load without decoding.",
     "archive": "Store versions in the fewest bytes that keep reading quick.",
+    "tier": "Keep the low planes of models in another store.",
     "plan": "Write the storage graph of an archive, and the plan over it, as JSON.",
     "strip": "Keep the payload of some versions and the description of all.",
     "retain": "Strip the versions of a training run that no rule keeps.",

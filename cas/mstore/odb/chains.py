@@ -6,6 +6,8 @@
 3. Only the last bytes are hashed. When they are wrong, every base of the way is, to find the
    link that is bad.
 4. Beside the target and the stored bytes at hand two chunks are in memory, whatever the depth.
+5. A base that is in no pack but in another place (SPEC §7.5) is read there, where no way leads
+   through packs alone.
 """
 
 from collections.abc import Callable, Collection, Container
@@ -19,6 +21,7 @@ from mstore.errors import CorruptError, InvalidInputError, MstoreError, NotFound
 from mstore.format.pack import Entry, row_entry
 from mstore.ids import ID_SIZE, Kind
 from mstore.objects import CHUNK_SIZE
+from mstore.odb.elsewhere import Elsewhere
 from mstore.odb.entries import (
     HINT,
     check_stored,
@@ -81,9 +84,10 @@ class _Scratch(local):
 class Chains:
     """Decodes objects over as many bases as it takes. For any number of threads."""
 
-    def __init__(self, backend: Backend, index: Index) -> None:
+    def __init__(self, backend: Backend, index: Index, elsewhere: Elsewhere) -> None:
         self._backend = backend
         self._index = index
+        self._elsewhere = elsewhere
         self._scratch = _Scratch()
 
     def plan(
@@ -91,8 +95,9 @@ class Chains:
     ) -> list[Copy]:
         """The copies to decode: the object's own, its base's, and so on to one that has none.
 
-        NotFoundError when the object or a base of it is nowhere; CorruptError when every way is
-        a circle or longer than ``MAX_CHAIN``. Decodes nothing.
+        Or to one whose base is elsewhere. NotFoundError when the object or a base of it is
+        nowhere; CorruptError when every way is a circle or longer than ``MAX_CHAIN``. Decodes
+        nothing.
         """
         copies = self._live_copies if live_only else self._index.copies
         own = copies(oid)
@@ -101,7 +106,7 @@ class Chains:
                 return [copy]
         if not own:
             raise self.missing(oid)
-        return _Search(self._index, copies, oid, without).way()
+        return _Search(self._index, copies, oid, without).way(self._elsewhere)
 
     def lasting(self, oid: bytes) -> list[Copy]:
         """``plan`` over live packs if they do: those in condemned ones are about to go."""
@@ -165,7 +170,7 @@ class Chains:
 
     def decode(self, links: list[Link], target: memoryview) -> None:
         """Fill ``target`` with the bytes of the first link; what comes out is not verified."""
-        base: memoryview | None = None
+        base = self._ground(links)
         for at in range(len(links) - 1, 0, -1):
             view = self._scratch.view(at % 2, _base_size(links, at))
             self._decode_link(links, at, view, base)
@@ -196,6 +201,16 @@ class Chains:
         except MstoreError as error:
             raise _BrokenError(at, error) from error
 
+    def _ground(self, links: list[Link]) -> memoryview | None:
+        """What the last link is based on: nothing, or a chunk that is elsewhere."""
+        oid = links[-1].entry.base
+        if oid is None:
+            return None
+        try:
+            return memoryview(self._elsewhere.read(oid))
+        except MstoreError as error:
+            raise _BrokenError(len(links) - 1, error) from error
+
     def _decode_link(
         self, links: list[Link], at: int, target: memoryview, base: memoryview | None
     ) -> None:
@@ -224,7 +239,7 @@ class Chains:
 
     def _bad_link(self, links: list[Link]) -> int:
         """Which link it is, when the last bytes are wrong: the first whose own are, from below."""
-        base: memoryview | None = None
+        base = self._ground(links)
         for at in range(len(links) - 1, 0, -1):
             view = self._scratch.view(at % 2, _base_size(links, at))
             self._decode_link(links, at, view, base)
@@ -260,9 +275,9 @@ class _Search:
         self._oid = oid
         self._without = without
         self._named_by: dict[bytes, Copy] = {}
-        self._lost: bytes | None = None
+        self._lost: list[bytes] = []
 
-    def way(self) -> list[Copy]:
+    def way(self, elsewhere: Elsewhere) -> list[Copy]:
         """The copies of the way; errors as ``Chains.plan``."""
         level = [self._oid]
         for _ in range(MAX_CHAIN + 1):
@@ -274,6 +289,10 @@ class _Search:
             if not following or len(self._named_by) > MAX_IDS:
                 break
             level = following
+        lent = elsewhere.ids() if self._lost else ()
+        for oid in self._lost:
+            if oid in lent and oid in self._named_by:
+                return self._back_from(self._named_by[oid])
         raise self._no_way(endless=bool(following))
 
     def _look_at(self, oid: bytes, following: list[bytes]) -> Copy | None:
@@ -284,8 +303,8 @@ class _Search:
             if copy.base not in self._named_by and copy.base != self._oid:
                 self._named_by[copy.base] = copy
                 following.append(copy.base)
-        if not copies and self._lost is None:
-            self._lost = oid
+        if not copies:
+            self._lost.append(oid)
         return None
 
     def _back_from(self, copy: Copy) -> list[Copy]:
@@ -295,10 +314,11 @@ class _Search:
         return way[::-1]
 
     def _no_way(self, *, endless: bool) -> MstoreError:
-        if self._lost is not None and self._lost in self._named_by:
-            user = self._named_by[self._lost]
+        lost = next((oid for oid in self._lost[:1] if oid in self._named_by), None)
+        if lost is not None:
+            user = self._named_by[lost]
             name = f"chunk '{user.row[:ID_SIZE].hex()}' in pack '{self._index.key(user.pack)}'"
-            message = f"{name} needs the base '{self._lost.hex()}', which is missing"
+            message = f"{name} needs the base '{lost.hex()}', which is missing"
             return NotFoundError(message, hint=HINT, kind="missing")
         reason = f"needs over {MAX_CHAIN} bases" if endless else "has bases that go in a circle"
         return CorruptError(f"chunk '{self._oid.hex()}' {reason}", hint=HINT)

@@ -13,6 +13,7 @@ from mstore.errors import CorruptError, MstoreError, StorageError, UnsupportedEr
 from mstore.format.pack import HEADER_SIZE, Entry, check_header
 from mstore.ids import Buffer, ObjectId
 from mstore.odb.chains import Chains
+from mstore.odb.elsewhere import Nowhere, is_unreachable
 from mstore.odb.entries import Bases, damaged, decode_entry, subject
 from mstore.odb.footer import Footer, read_footer
 from mstore.odb.index import Index
@@ -23,8 +24,9 @@ class Problem(NamedTuple):
 
     ``kind``: "index" (no object of the pack can be found; ``ids`` is empty), "header",
     "padding", "entry" (bytes are not what the id names), "base" (the pack is sound, but what an
-    entry of it is a difference from cannot be read), "unreadable" (the place failed) or
-    "unsupported" (written by a newer mstore).
+    entry of it is a difference from cannot be read), "elsewhere" (it is sound as far as its check
+    tells; its base is in another place, which cannot be read now), "unreadable" (the place failed)
+    or "unsupported" (written by a newer mstore).
     """
 
     kind: str
@@ -39,7 +41,7 @@ class Problem(NamedTuple):
 
 def is_damage(kind: str, ids: tuple[ObjectId, ...]) -> bool:
     """``Problem.is_damage`` of a problem of this kind that hurts these objects."""
-    return kind != "base" and not (kind == "unsupported" and ids)
+    return kind not in {"base", "elsewhere"} and not (kind == "unsupported" and ids)
 
 
 class _BaseError(Exception):
@@ -80,7 +82,7 @@ def salvage(backend: Backend, key: str, bases: Bases | None = None) -> list[Entr
 
 def bases_in(backend: Backend) -> Bases:
     """What reads bases from the packs of a place, which are listed when first needed."""
-    chains = Chains(backend, Index(backend, cached=False))
+    chains = Chains(backend, Index(backend, cached=False), Nowhere())
     return chains.read_chunk
 
 
@@ -109,7 +111,8 @@ def _check_entry(
         decode_entry(key, entry, content[gap:], _reporting(bases))
     except _BaseError as error:
         message = f"{subject(key, entry)} needs a base that cannot be read: {error.__cause__}"
-        yield Problem("base", message, (entry.id,))
+        kind = "elsewhere" if is_unreachable(error.__cause__) else "base"
+        yield Problem(kind, message, (entry.id,))
     except (CorruptError, UnsupportedError) as error:
         yield Problem(_kind(error, "entry"), str(error), (entry.id,))
     except StorageError as error:

@@ -32,6 +32,7 @@ from mstore.objects import (
     Version,
 )
 from mstore.odb.chains import Chains, Link, is_live, more_telling
+from mstore.odb.elsewhere import Elsewhere, Nowhere
 from mstore.odb.entries import (
     Location,
     check_stored,
@@ -58,10 +59,14 @@ class ObjectDatabase:
     Without ``cached`` it neither reads nor writes the cache: every pack's own index is read.
     """
 
-    def __init__(self, backend: Backend, *, cached: bool = True) -> None:
+    def __init__(
+        self, backend: Backend, *, cached: bool = True, elsewhere: Elsewhere | None = None
+    ) -> None:
         self._backend = backend
         self._index = Index(backend, cached=cached)
-        self._chains = Chains(backend, self._index)
+        self.elsewhere: Elsewhere = elsewhere or Nowhere()
+        """What is not here because another place has it: bases alone are looked for there."""
+        self._chains = Chains(backend, self._index, self.elsewhere)
 
     def refresh(self) -> None:
         """List the packs again; a writer does so once it has its lease."""
@@ -93,8 +98,9 @@ class ObjectDatabase:
     def chain(self, oid: bytes) -> list[Location]:
         """Where all that has to be decoded is: the object, its base, the base of that one.
 
-        In live packs alone if that is possible, as they stay; a reader may know a shorter way.
-        NotFoundError when one of them is nowhere, CorruptError when there is no end of bases.
+        In live packs alone if that is possible, as they stay; a reader may know a shorter way. A
+        base that is elsewhere ends it. NotFoundError when one of them is nowhere, CorruptError when
+        there is no end of bases.
         """
         for look in (self._index.open, self._index.refresh):
             look()
@@ -111,9 +117,14 @@ class ObjectDatabase:
     def is_live(self, oid: bytes) -> bool:
         """Whether live packs hold it and every base it needs: the writers' question.
 
-        By the last ``refresh``.
+        By the last ``refresh``. What needs a base that is elsewhere is not live: what a writer
+        acknowledges rests on this store alone.
         """
         return is_live(self._index, oid)
+
+    def is_held(self, oid: bytes) -> bool:
+        """Whether live packs hold it, and they or another place every base it needs."""
+        return self.is_live(oid) or is_live(self._index, oid, self.elsewhere.ids())
 
     def contains_all(self, oids: Iterable[bytes]) -> bool:
         """Whether every one of them is live."""
@@ -131,13 +142,22 @@ class ObjectDatabase:
         return self._chains.use(oid, self._chains.read, live_only=True)
 
     def read_base(self, oid: bytes) -> Buffer:
-        """A chunk's bytes, for decoding or encoding another from them; errors as ``read``."""
+        """A chunk's bytes, for decoding or encoding another from them; errors as ``read``.
+
+        Where no pack has it, it is read from the place that has.
+        """
 
         def read(links: list[Link]) -> bytes:
             require_kind(links[0].entry, Kind.CHUNK)
             return self._chains.read(links)
 
+        if self.is_lent(oid):
+            return self.elsewhere.read(oid)
         return self._until_sound(oid, read)
+
+    def is_lent(self, oid: bytes) -> bool:
+        """Whether a chunk is in no pack here, but in another place."""
+        return not self._index.copies(oid) and oid in self.elsewhere.ids()
 
     def read_into(self, oid: bytes, buffer: bytearray | memoryview, *, verify: bool = True) -> None:
         """Fill ``buffer``, as long as the object, with its bytes; errors as ``read``.
@@ -177,6 +197,18 @@ class ObjectDatabase:
         Errors as ``read``; what its base cannot be read for is let through.
         """
         return decode_entry(pack_key, entry, stored, self.read_base)
+
+    def check_entry(self, pack_key: str, entry: Entry, stored: Buffer) -> None:
+        """``decode``, for who only copies the entry: without its base here its check must do."""
+        if entry.base is None or self.is_live(entry.base) or not self.has_base(entry):
+            self.decode(pack_key, entry, stored)
+        else:
+            check_stored(pack_key, entry, stored)
+
+    def has_base(self, entry: Entry) -> bool:
+        """Whether an entry needs no base, or one that live packs or another place have."""
+        base = entry.base
+        return base is None or self.is_held(base) or base in self.elsewhere.ids()
 
     def read_object(self, oid: bytes, kind: Kind) -> Object:
         """An object that must be of ``kind``, decoded; errors as ``read``."""

@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from mstore.errors import MstoreError
 from mstore.ids import ObjectId
-from mstore.odb import ObjectDatabase
 from mstore.ops.check_files import (
     PackFault,
     Ref,
@@ -22,8 +21,8 @@ from mstore.ops.check_files import (
 )
 from mstore.ops.check_graph import Graph
 from mstore.ops.findings import Finding, FsckReport
-from mstore.parts import Parts
-from mstore.refs import HEADS, NOTES, TAGS
+from mstore.parts import Parts, open_objects
+from mstore.refs import HEADS, NOTES, REMOTES, TAGS
 
 Progress = Callable[[int, int, int], None]
 """Called with bytes done, bytes in all, and the number of findings so far."""
@@ -44,7 +43,7 @@ class Checker:
         self, parts: Parts, *, full: bool = False, progress: Progress | None = None
     ) -> None:
         self.backend = parts.backend
-        self.odb = ObjectDatabase(parts.backend, cached=False)
+        self.odb = open_objects(parts.backend, parts.refs, cached=False)
         self.graph = Graph(self.odb)
         self.pack_faults: list[PackFault] = []
         self.kept: dict[ObjectId, list[str]] = {}
@@ -80,7 +79,8 @@ class Checker:
             )
             self.report.packs += 1
             self.report.objects += objects
-            self.pack_faults += faults
+            # What cannot be decoded because another place is away is no damage (``_walk``).
+            self.pack_faults += [fault for fault in faults if fault.finding.kind != "elsewhere"]
             done += item.size
             if self._full:
                 self.report.size_bytes += item.size
@@ -100,18 +100,21 @@ class Checker:
                     waiting.append(parent)
                     self.described[parent] = [f"ancestor {str(parent)[:12]}"]
         self.graph.add_chunks(self.kept)
+        for reason, count in self.graph.look_elsewhere(full=self._full).items():
+            message = f"{count} chunks were not looked at: {reason}"
+            self.report.findings.append(Finding("note", "elsewhere", "refs/remotes", message))
 
     def _add_roots(self, ref: Ref) -> None:
         if ref.namespace == NOTES:
             for row in ref.rows.values():
                 if row.state != "deleted":
                     self.graph.add_note(ObjectId(row.version))
-        if ref.namespace not in {HEADS, TAGS}:
+        if ref.namespace not in {HEADS, TAGS, REMOTES}:
             return
-        numbers = list(ref.rows) if ref.namespace == HEADS else list(ref.rows)[-1:]
+        numbers = list(ref.rows)[-1:] if ref.namespace == TAGS else list(ref.rows)
         for number in numbers:
             row = ref.rows[number]
-            label = f"{ref.name}@{number}" if ref.namespace == HEADS else ref.name
+            label = ref.name if ref.namespace == TAGS else f"{ref.name}@{number}"
             roots = {"kept": self.kept, "stripped": self.described}.get(row.state)
             if roots is not None:
                 roots.setdefault(ObjectId(row.version), []).append(label)

@@ -3,9 +3,11 @@
 1. An object that cannot be read has a ``Fault`` and no node; everything else has a node.
 2. What a version says of itself is held against what it is made of.
 3. Chunks and the bases they are stored as a difference from are looked up, not read: reading
-   every pack finds damaged ones.
+   every pack finds damaged ones. Bases that are in another place are looked for there, if it can
+   be read: where it cannot be, that is no damage.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -15,7 +17,7 @@ from mstore.format.names import MAX_FOLDER_DEPTH, MAX_NAMES
 from mstore.format.objects import parse_tensor_file
 from mstore.ids import Kind, ObjectId, hash_model
 from mstore.objects import CHUNK_SIZE, File, OpaqueFile, Tensor, TensorFile, TreeEntry, Version
-from mstore.odb import ObjectDatabase
+from mstore.odb import ObjectDatabase, is_unreachable
 from mstore.ops.walk import check_depth, records_of, require_single, split_ids
 
 Pairs = frozenset[tuple[str, bytes]]
@@ -71,6 +73,8 @@ class Graph:
         """What every object that was met has to be."""
         self.bases: dict[ObjectId, ObjectId] = {}
         """For each chunk or base that a reader would decode from another: that other one."""
+        self.lent: set[ObjectId] = set()
+        """The bases that are in another place."""
         self._shapes: dict[ObjectId, Shape] = {}
         self._partial: set[ObjectId] = set()
 
@@ -116,6 +120,28 @@ class Graph:
                 if chunk not in self.kinds:
                     self.kinds[chunk] = Kind.CHUNK
                     self._look_for(chunk, size)
+
+    def look_elsewhere(self, *, full: bool) -> Counter[str]:
+        """Look for the bases in other places, with ``full`` read them.
+
+        Gives why some were not looked at, and how many.
+        """
+        elsewhere = self._odb.elsewhere
+        unseen: Counter[str] = Counter()
+        lost: dict[ObjectId, Fault] = {}
+        for oid in sorted(self.lent):
+            try:
+                elsewhere.read(oid) if full else elsewhere.look_for(oid)
+            except MstoreError as error:
+                if is_unreachable(error):
+                    unseen[str(error)] += 1
+                else:
+                    lost[oid] = fault_of(error)
+        for oid, base in self.bases.items():
+            if base in lost:
+                self.faults.setdefault(oid, lost[base])
+        self.faults |= lost
+        return unseen
 
     def met(self) -> set[ObjectId]:
         """Every object that is needed, found or not, bases included."""
@@ -171,6 +197,8 @@ class Graph:
             self._look_for_lost_base(chunk)
             return
         self.bases.update((entry.id, entry.base) for entry in links if entry.base is not None)
+        if links[-1].base is not None:
+            self.lent.add(links[-1].base)
 
     def _look_for_lost_base(self, chunk: ObjectId) -> None:
         one, seen = chunk, {chunk}

@@ -12,8 +12,9 @@ class Finding:
 
     An "error" is damage; a "note" is something left behind that hurts nobody. ``kind`` is one of
     "missing", "damaged", "disagrees", "index", "header", "padding", "entry", "base", "unreadable",
-    "unsupported", "chain", "config", "foreign", "leftover". ``where`` is a key of the store or an
-    object's id. ``versions`` (``lenet@3``) cannot be read in full because of it.
+    "unsupported", "chain", "config", "foreign", "leftover", "elsewhere" (in another place, and not
+    looked at). ``where`` is a key of the store or an object's id. ``versions`` (``lenet@3``) cannot
+    be read in full because of it.
     """
 
     severity: Severity

@@ -7,7 +7,8 @@ these steps; each of them is needed.
 1. A pack leaves ``objects/`` only by being moved to ``condemned/``, where readers still find it.
 2. A condemned pack is deleted only when no lease of its epoch or an older one is left, the marks
    made after that do not need it, and whatever it shares with them was just read elsewhere.
-3. Nothing is changed when anything that a name needs cannot be read.
+3. Nothing is changed when anything that a name needs cannot be read. What of it is in another
+   place is not looked for until the last copy here is about to go.
 4. A crash anywhere leaves a store that reads as before; the next run goes on, with G3 again.
 5. Clocks decide only how long bytes are held, never whether deleting them is safe.
 """
@@ -202,7 +203,7 @@ class _Run:
                 for entry in self._home_entries(pack.key):
                     stop = entry.offset + entry.stored_size
                     stored = self.backend.read(pack.key, entry.offset, stop)
-                    self.odb.decode(pack.key, entry, stored)
+                    self.odb.check_entry(pack.key, entry, stored)
                     transaction.writer.add_stored(entry, stored)
                     done += entry.stored_size
                     if self.progress is not None:

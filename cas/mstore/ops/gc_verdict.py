@@ -3,9 +3,10 @@
 from enum import Enum
 
 from mstore.backends.base import Backend, Item
-from mstore.errors import MstoreError
+from mstore.errors import MstoreError, NotFoundError
 from mstore.format.pack import Entry
 from mstore.ids import ObjectId
+from mstore.odb import is_unreachable
 from mstore.ops.homes import Homes
 from mstore.parts import Parts
 
@@ -89,6 +90,7 @@ class Judge:
     def _decide(self, item: Item) -> tuple[Fate, str]:
         try:
             wanted = [entry.id for entry in self._wanted(item)]
+            lent = [entry.id for entry in self._lent(item)]
         except MstoreError as error:
             return Fate.HOLD, f"its index cannot be read: {error}"
         if any(self._homes[oid].pack == item.key for oid in wanted):
@@ -96,7 +98,10 @@ class Judge:
         reason = self._reason_to_hold(epoch_of(item.key))
         if reason:
             return Fate.HOLD, reason
-        return (Fate.DELETE if all(map(self._is_sound, wanted)) else Fate.RESURRECT), ""
+        try:
+            return (Fate.DELETE if all(map(self._is_sound, wanted + lent)) else Fate.RESURRECT), ""
+        except NotFoundError as error:
+            return Fate.HOLD, str(error)
 
     def _reason_to_hold(self, epoch: int) -> str:
         if epoch >= self._bound:
@@ -110,16 +115,31 @@ class Judge:
         entries = self._parts.odb.entries(item.key)
         return [entry for entry in entries if entry.id in self._homes.needed]
 
+    def _lent(self, item: Item) -> list[Entry]:
+        """What is needed of a pack, but from another place."""
+        lent = self._homes.lent
+        return [e for e in self._parts.odb.entries(item.key) if e.id in lent] if lent else []
+
     def _is_sound(self, oid: ObjectId) -> bool:
-        """Whether a live copy was just read, over live bases, and is what it should be."""
+        """Whether a live copy was just read, over live bases, and is what it should be.
+
+        Of what is elsewhere, whether it was just read there. NotFoundError where that cannot be
+        seen, because the other place cannot be read.
+        """
         sound = self._sound.get(oid)
         if sound is None:
             sound = self._sound[oid] = self._can_be_read(oid)
         return sound
 
     def _can_be_read(self, oid: ObjectId) -> bool:
+        odb = self._parts.odb
         try:
-            self._parts.odb.read_live(oid)
-        except MstoreError:
+            if oid in self._homes.lent:
+                odb.elsewhere.read(oid)
+            else:
+                odb.read_live(oid)
+        except MstoreError as error:
+            if is_unreachable(error):
+                raise
             return False
         return True

@@ -6,9 +6,12 @@
    given homes first, so that only a circle makes a copy wait for what is behind it. A copy over
    more than ``DEPTH`` bases is home only when there is no other.
 3. A copy in a condemned pack is home only when live packs alone do not do.
+4. A copy whose base is in another place (SPEC §7.5) is home only when live packs have none that
+   needs nothing from there; then that base needs no home.
 """
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from mstore.errors import CorruptError, MstoreError
@@ -21,11 +24,15 @@ DEPTH = 8
 
 
 class Home(NamedTuple):
-    """The pack that an object stays in, its base there, and how many bases are below it."""
+    """The pack that an object stays in, its base there, and how many bases are below it.
+
+    ``is_lent`` says that the base is in another place: then it needs no home.
+    """
 
     pack: str
     base: ObjectId | None
     depth: int
+    is_lent: bool = False
 
 
 class _Copy(NamedTuple):
@@ -41,6 +48,10 @@ class Homes:
         self._odb = odb
         self.needed: set[ObjectId] = set(named)
         """What names need, and once ``settle`` was called what that needs as bases."""
+        self.lent: set[ObjectId] = set()
+        """The bases that what is needed has in other places."""
+        self._elsewhere: AbstractSet[bytes] = odb.elsewhere.ids()
+        self._reaching: AbstractSet[bytes] = frozenset()
         self._homes: dict[ObjectId, Home] = {}
         self._copies: dict[ObjectId, list[_Copy]] = {}
 
@@ -51,9 +62,12 @@ class Homes:
         decoded as far as indexes tell. Packs whose index cannot be read are passed over.
         """
         packs, held = list(live), list(condemned)
-        self._take_in(packs)
-        if held:
-            self._take_in(packs + held)
+        for chosen in (packs, packs + held) if held else (packs,):
+            self._reaching = frozenset()
+            self._take_in(chosen)
+            if self._elsewhere:
+                self._reaching = self._elsewhere
+                self._take_in(chosen)
         self._copies.clear()
         self._add_bases()
 
@@ -123,13 +137,16 @@ class Homes:
         """Whether an object has a home: a copy becomes it if its base has one, not too deep."""
         if oid in self._homes:
             return True
-        depth = 0
-        if copy.base is not None:
-            below = self._homes.get(copy.base)
-            if below is None or below.depth >= limit:
+        below = None if copy.base is None else self._homes.get(copy.base)
+        if below is None:
+            is_lent = copy.base in self._reaching
+            if copy.base is not None and not is_lent:
                 return False
-            depth = below.depth + 1
-        self._homes[oid] = Home(copy.pack, copy.base, depth)
+            self._homes[oid] = Home(copy.pack, copy.base, int(is_lent), is_lent)
+        elif below.depth >= limit:
+            return False
+        else:
+            self._homes[oid] = Home(copy.pack, copy.base, below.depth + 1)
         return True
 
     def _add_bases(self) -> None:
@@ -139,7 +156,9 @@ class Homes:
             if oid not in self._homes:
                 self._settle_unlisted(oid)
             base = self._homes[oid].base
-            if base is not None and base not in self.needed:
+            if base is not None and self._homes[oid].is_lent:
+                self.lent.add(base)
+            elif base is not None and base not in self.needed:
                 self.needed.add(base)
                 waiting.append(base)
 

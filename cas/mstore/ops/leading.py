@@ -166,6 +166,9 @@ class LeadingReader:
         found, read = bytearray(), 0
         while len(found) < size and place.entry.base is not None:
             oid = place.entry.base
+            if self._odb.is_lent(oid):
+                found += self._odb.read_base(oid)
+                return found, read + len(found)
             place, stored = self._stored(oid)
             if place.entry.codec == PLANES and planes.is_cut(stored):
                 found += planes.first_of(stored, place.entry.raw_size).data

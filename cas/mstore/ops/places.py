@@ -66,5 +66,7 @@ def stripped_error(parts: Parts, label: str, version: ObjectId) -> NotFoundError
 def places_known(parts: Parts) -> list[str]:
     """Other stores that this one came from or has exchanged versions with."""
     places = [parts.config.origin[0]] if parts.config.origin else []
-    places += [table.place for table in parts.refs.tables(REMOTES).values() if table.place]
+    remotes = parts.refs.tables(REMOTES).values()
+    # A place that has only low planes of this store has rows, and need not have any version.
+    places += [table.place for table in remotes if table.place and not table.rows]
     return list(dict.fromkeys(places))

@@ -77,7 +77,9 @@ def store_planes(
     """
     steps = check_levels(levels)
     everything = not revisions
-    found = (t for t in _tensors(parts, revisions) if steps[0] < _BYTE * FLOATS.get(t.dtype, 0))
+    found = (
+        t for t in chosen_tensors(parts, revisions) if steps[0] < _BYTE * FLOATS.get(t.dtype, 0)
+    )
     tensors = [t for t in found if not everything or _is_alone(parts.odb, t)]
     changed = [tensor for tensor in tensors if not _is_done(parts, tensor, steps)]
     chunks = {oid for tensor in tensors for oid in split_ids(tensor.chunks)}
@@ -115,7 +117,7 @@ def check_levels(levels: Sequence[int]) -> tuple[int, ...]:
     return tuple(levels)
 
 
-def _tensors(parts: Parts, revisions: Sequence[str]) -> Iterator[Tensor]:
+def chosen_tensors(parts: Parts, revisions: Sequence[str]) -> Iterator[Tensor]:
     """The tensors that have enough bytes, each once, in the order of the files."""
     versions = [_whole(parts, text) for text in revisions]
     ids = [found.version for found in versions] or sorted(roots(parts).kept)
@@ -157,7 +159,12 @@ def _has_steps(odb: ObjectDatabase, piece: Piece, tensor: Tensor, levels: Sequen
     sizes = [piece.size, *_low_sizes(piece.size, FLOATS[tensor.dtype], levels)]
     if piece.size < _MIN_CHUNK:
         return True
-    return [place.entry.raw_size for place in steps_of(odb, piece.id)] == sizes
+    steps = [place.entry for place in steps_of(odb, piece.id)]
+    below = steps[-1].base
+    if below is not None and odb.is_lent(below):
+        # What is elsewhere has the steps that it was given with.
+        sizes = sizes[: len(steps)]
+    return [entry.raw_size for entry in steps] == sizes
 
 
 def _low_sizes(size: int, width: int, levels: Sequence[int]) -> list[int]:

@@ -170,7 +170,7 @@ def _in_place(parts: Parts, key: str) -> Iterator[Location]:
 def _stored(parts: Parts, place: Location) -> bytes:
     """The stored bytes of this very entry, which decode to what its id names."""
     stored = parts.odb.read_stored(place)
-    parts.odb.decode(place.pack_key, place.entry, stored)
+    parts.odb.check_entry(place.pack_key, place.entry, stored)
     return stored
 
 
@@ -201,19 +201,21 @@ def _write_rest(
 
 def _has_base(parts: Parts, entry: Entry) -> bool:
     """Whether an entry can be decoded; gc may have taken the base of one that it left over."""
-    return entry.base is None or parts.odb.is_live(entry.base)
+    return parts.odb.has_base(entry)
 
 
 def _require_ends(parts: Parts, packs: Collection[str]) -> None:
     """CorruptError unless what is live in ``packs`` can be read when they are gone.
 
-    That is, if following the bases of what then is left comes to an end for each of it.
+    That is, if following the bases of what then is left comes to an end for each of it, here or
+    in another place.
     """
+    lent = parts.odb.elsewhere.ids()
     needing: dict[ObjectId, list[ObjectId]] = defaultdict(list)
     grounded: set[ObjectId] = set()
     for key in parts.odb.packs():
         for entry in parts.odb.entries(key) if key not in packs else ():
-            if entry.base is None:
+            if entry.base is None or entry.base in lent:
                 grounded.add(entry.id)
             else:
                 needing[entry.base].append(entry.id)
@@ -224,7 +226,7 @@ def _require_ends(parts: Parts, packs: Collection[str]) -> None:
         waiting += new
     for key in packs:
         for entry in parts.odb.entries(key):
-            if entry.id not in grounded and parts.odb.is_live(entry.id):
+            if entry.id not in grounded and entry.id not in lent and parts.odb.is_live(entry.id):
                 raise CorruptError(
                     f"chunk '{entry.id}' would be lost: its new base needs the old form of it",
                     hint="nothing was condemned; report this",

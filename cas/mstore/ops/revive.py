@@ -26,7 +26,7 @@ def revive(parts: Parts, kept: Iterable[ObjectId], described: Iterable[ObjectId]
     needed |= closure(parts, described - kept, payload=False)
     again: set[str] = set()
     for oid in needed:
-        if not parts.odb.is_live(oid):
+        if not parts.odb.is_held(oid):
             again.update(_condemned_packs(parts, oid))
     for key in again:
         if not parts.backend.share(key, f"objects/{key.rpartition('/')[2]}"):

@@ -134,6 +134,8 @@ class Shelf:
 
     def _read_base(self, oid: ObjectId) -> Buffer:
         found = self.find(oid) or (self._beyond.find(oid) if self._beyond else None)
+        if found is None and self._odb.is_lent(oid):
+            return self._odb.read_base(oid)
         if found is None:
             raise CorruptError(f"base '{oid}' is missing", hint="run at the sender: mstore fsck")
         if found.entry.kind is not Kind.CHUNK:

@@ -34,6 +34,7 @@ from mstore.ops.walk import reachable, roots
 from mstore.parts import Parts, Transaction
 from mstore.refs import HEADS, NOTES, Change, RefTable
 from mstore.revision import resolve
+from mstore.tiers import MODELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,9 @@ def strip(
             hint="say where: --to DIR; what is kept here is made raw by: mstore materialize",
         )
     kept = _kept_versions(parts, keep)
+    if to is None:
+        # What is only here of other stores is not this one's to let go of.
+        kept |= _lent_versions(parts)
     offers = [_slim(offer, kept) for offer in all_offers(parts)]
     path = None if to is None else place_path(to)
     needs = _needs(parts, kept)
@@ -115,6 +119,13 @@ def _kept_versions(parts: Parts, keep: Sequence[str]) -> set[ObjectId]:
             raise stripped_error(parts, found.label, found.version)
         kept.add(found.version)
     return kept
+
+
+def _lent_versions(parts: Parts) -> set[ObjectId]:
+    """The versions that keep the low planes of other stores alive."""
+    tables = parts.refs.tables(HEADS).items()
+    rows = (row for name, table in tables if name.startswith(MODELS) for row in table.rows.values())
+    return {ObjectId(row.version) for row in rows if row.state == "kept"}
 
 
 def _slim(offer: Offer, kept: Collection[bytes]) -> Offer:

@@ -2,7 +2,7 @@
 
 Roots: every kept row of every model and of every tag, with all their bytes, and every note.
 Versions that are stripped, or only ancestors of a root, keep their description: every object
-but the chunks.
+but the chunks. So do those that list what is in another place.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -15,6 +15,7 @@ from mstore.objects import EntryType, File, OpaqueFile, TreeEntry, Version
 from mstore.odb import ObjectDatabase
 from mstore.parts import Parts
 from mstore.refs import HEADS, NOTES, TAGS
+from mstore.tiers import tiers
 
 
 class Roots(NamedTuple):
@@ -195,7 +196,8 @@ def ancestors(parts: Parts, versions: Iterable[ObjectId]) -> Iterator[ObjectId]:
 def reachable(parts: Parts, without: Mapping[str, Collection[int]] | None = None) -> set[ObjectId]:
     """Every object that the names of the store need; ``without`` as in ``roots``."""
     found = roots(parts, without)
-    described = closure(parts, found.described, payload=False)
+    listing = {version for tier in tiers(parts.refs) for version in tier.versions}
+    described = closure(parts, found.described | listing, payload=False)
     return described | closure(parts, found.kept, payload=True) | found.notes
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mstore.errors import InvalidInputError
 from mstore.ops import usage
 from mstore.ops.check import check
 from mstore.ops.findings import FsckReport
@@ -18,6 +19,7 @@ from mstore.store.opened import Opened, PathLike
 if TYPE_CHECKING:
     from mstore.ops.archive import ArchiveReport, Terms
     from mstore.ops.planes import PlanesReport
+    from mstore.ops.tier import TierReport
 
 
 class Keeping(Opened):
@@ -119,6 +121,31 @@ class Keeping(Opened):
         from mstore.ops.planes import store_planes  # noqa: PLC0415 (loads NumPy)
 
         return store_planes(self.parts, revisions, levels, dry_run=dry_run, progress=progress)
+
+    def tier(
+        self,
+        low: PathLike | None = None,
+        revisions: Sequence[str] = (),
+        *,
+        bits: int = 1,
+        back: bool = False,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> "TierReport":
+        """Let the store at ``low`` have the low planes of versions, or of all: they go from here.
+
+        What ``load(bits=...)`` reads for ``bits`` stays. What is there is fetched when it is
+        needed. With ``back`` all comes back; with neither, say only which places have some.
+        """
+        from mstore.ops.tier import give, show_tiers, take_back  # noqa: PLC0415 (loads NumPy)
+
+        if back and low is not None:
+            raise InvalidInputError("low planes are given to a place or taken back, not both")
+        if back:
+            return take_back(self.parts, dry_run=dry_run, progress=progress)
+        if low is None:
+            return show_tiers(self.parts)
+        return give(self.parts, str(low), revisions, bits=bits, dry_run=dry_run, progress=progress)
 
     def plan(
         self,

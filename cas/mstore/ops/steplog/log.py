@@ -26,13 +26,12 @@ from typing import cast
 from mstore import adapters
 from mstore.adapters import ArrayTensor, Outline
 from mstore.errors import ConflictError, ExistsError, InvalidInputError, MstoreError
-from mstore.odb import ObjectDatabase
 from mstore.ops.put import Description, PutResult, put
 from mstore.ops.sources import ArrayFile, NamedFile, SourceTree, scan_arrays
 from mstore.ops.steplog.host import Host
 from mstore.ops.steplog.nested import flatten
 from mstore.ops.steplog.rows import FRAMEWORK, OPTIMIZER, RESERVED, ROLE, StepRows, companion
-from mstore.parts import Parts
+from mstore.parts import Parts, open_objects
 from mstore.refs import RefStore
 from mstore.revision import STEP
 
@@ -112,7 +111,8 @@ class StepLog:
 
     def __init__(self, parts: Parts) -> None:
         # The thread's own view of the store: what the caller reads through is not for two.
-        odb, refs = ObjectDatabase(parts.backend), RefStore(parts.backend, parts.clock)
+        refs = RefStore(parts.backend, parts.clock)
+        odb = open_objects(parts.backend, refs)
         self._parts = Parts(parts.backend, parts.config, odb, refs, parts.clock)
         self._rows = StepRows(self._parts)
         self._callers_rows = StepRows(parts)
