@@ -45,16 +45,12 @@ KEEP_EPOCHS = 16
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long things are held, in seconds, and what share of a pack must be dead to repack.
-
-    The packs ``prefer`` keep what they share with others: a caller has just written them.
-    """
+    """How long things are held, in seconds, and what share of a pack must be dead to repack."""
 
     grace: float = GRACE
     lease_ttl: float = LEASE_TTL
     tmp_age: float = TMP_AGE
     repack_at: float = REPACK_AT
-    prefer: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +118,7 @@ class _Run:
         self.backend, self.odb = parts.backend, parts.odb
         self.odb.refresh()
         named = needed_objects(parts)
-        plan, self.homes = plan_with_homes(parts, named, limits.repack_at, limits.prefer)
+        plan, self.homes = plan_with_homes(parts, named, limits.repack_at)
         self.written: set[str] = set()
         self.report = GcReport(plan)
 

@@ -9,7 +9,7 @@
    store some time.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -111,25 +111,19 @@ def _refused(error: MstoreError) -> MstoreError:
     return type(error)(message, hint="see what is hurt: mstore fsck", kind=error.kind)
 
 
-def plan_gc(parts: Parts, *, repack_at: float = REPACK_AT, prefer: Collection[str] = ()) -> GcPlan:
+def plan_gc(parts: Parts, *, repack_at: float = REPACK_AT) -> GcPlan:
     """What gc would do with the packs that are live now. Reads every description once.
 
-    NotFoundError or CorruptError when anything that a name needs cannot be read. ``prefer`` as in
-    ``plan_with_homes``.
+    NotFoundError or CorruptError when anything that a name needs cannot be read.
     """
     parts.odb.refresh()
-    return plan_with_homes(parts, needed_objects(parts), repack_at, prefer)[0]
+    return plan_with_homes(parts, needed_objects(parts), repack_at)[0]
 
 
-def plan_with_homes(
-    parts: Parts, named: set[ObjectId], repack_at: float, prefer: Collection[str] = ()
-) -> tuple[GcPlan, Homes]:
-    """``plan_gc`` for the objects that names need, and which copies it keeps.
-
-    The packs ``prefer`` are home to all that they share with others.
-    """
+def plan_with_homes(parts: Parts, named: set[ObjectId], repack_at: float) -> tuple[GcPlan, Homes]:
+    """``plan_gc`` for the objects that names need, and which copies it keeps."""
     dead: dict[ObjectId, int] = {}
-    ordered, packs = _in_order(parts, named, prefer)
+    ordered, packs = _in_order(parts, named)
     homes = find_homes(parts, named, [key for key, _ in ordered])
     for key, size in ordered:
         entries = parts.odb.entries(key)
@@ -143,9 +137,7 @@ def plan_with_homes(
     return GcPlan(tuple(packs), freed, len(homes.needed)), homes
 
 
-def _in_order(
-    parts: Parts, named: set[ObjectId], prefer: Collection[str]
-) -> tuple[list[tuple[str, int]], list[PackPlan]]:
+def _in_order(parts: Parts, named: set[ObjectId]) -> tuple[list[tuple[str, int]], list[PackPlan]]:
     """The live packs, and the plans of those whose index cannot be read.
 
     The first are home to what they share: those with nothing dead, then the largest. Any base of
@@ -166,8 +158,8 @@ def _in_order(
     order = []
     for key, size in found:
         dead = sum(e.stored_size for e in parts.odb.entries(key) if e.id not in needed)
-        order.append((key not in prefer, dead / size, -size, key))
-    return [(key, -size) for _, _, size, key in sorted(order)], unreadable
+        order.append((dead / size, -size, key))
+    return [(key, -size) for _, size, key in sorted(order)], unreadable
 
 
 def _with_any_base(parts: Parts, keys: list[str], named: set[ObjectId]) -> set[ObjectId]:
