@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import mstore as library
 
@@ -323,3 +325,24 @@ def test_get_gives_one_file_of_a_folder(mstore: Any) -> None:
 def test_json_may_stand_before_or_after_the_command(stocked: Any, words: tuple[str, str]) -> None:
     """The flag --json means the same before the command and after it."""
     assert json.loads(stocked(*words).stdout)["models"][0]["name"] == "lenet"
+
+
+def test_archive_says_why_it_takes_more(mstore: Any) -> None:
+    """Where the plan takes more bytes than there are, people are told that versions were slow."""
+    rng = np.random.default_rng(1)
+    body = rng.standard_normal((400, 64), dtype=np.float32)
+    mstore("init")
+    for _ in range(5):
+        save_file({"body": body}, "m.safetensors")
+        mstore("put", "m.safetensors")
+        body = body + rng.standard_normal(body.shape, dtype=np.float32) * np.float32(1e-5)
+    words = ("archive", "--cost", "bytes", "--alpha", "1")
+    for lines in (mstore.lines(*words, "--dry-run"), mstore.lines(*words)):
+        assert any(line.startswith("more than before: ") for line in lines)
+        assert any("took longer to read than the bound" in line for line in lines)
+
+
+def test_a_bound_that_cannot_be_kept_has_its_unit(stocked: Any) -> None:
+    """The refusal says in milliseconds what was asked and what can be."""
+    error = stocked("archive", "--within", "0.000001", code=2).stderr
+    assert re.search(r"within 1e-06 ms, at least [0-9.e-]+ ms", error)

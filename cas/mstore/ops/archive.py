@@ -167,7 +167,7 @@ class _Archive:
         self.edges = Edges(self.survey, self.by)
         self.graph = _bound(self.edges.graph(), terms)
         effort = min(EFFORT, _WORK // max(1, len(self.graph)))
-        self.choice: Choice = choose(self.graph, terms.scheme, effort=effort)
+        self.choice: Choice = choose(self.graph, terms.scheme, effort=effort, unit=_unit(terms))
         self.plan: Plan = self.choice.best.plan
         self.forms = settle(self.edges, self.plan)
         require_ends(self.forms)
@@ -229,7 +229,7 @@ class _Archive:
             self.survey.versions, before, after if is_changed else before, groups, strict=True
         )
         return ArchiveReport(
-            unit="ms" if self.terms.measure == "time" else "bytes",
+            unit=_unit(self.terms),
             scheme=self.terms.scheme,
             versions=tuple(
                 VersionCost(v.label, v.reads, v.weight, old, new, group.bound)
@@ -305,6 +305,10 @@ def _rates(parts: Parts, terms: Terms) -> Rates:
 
 
 def _bound(graph: Graph, terms: Terms) -> Graph:
+def _unit(terms: Terms) -> Literal["ms", "bytes"]:
+    return "ms" if terms.measure == "time" else "bytes"
+
+
     if terms.within is None:
         return bounded(graph, terms.alpha, terms.scheme)
     bound = terms.within

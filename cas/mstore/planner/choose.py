@@ -71,13 +71,15 @@ class Choice:
     least_storage: float
 
 
-def choose(graph: Graph, scheme: Scheme = "independent", *, effort: int = EFFORT) -> Choice:
+def choose(
+    graph: Graph, scheme: Scheme = "independent", *, effort: int = EFFORT, unit: str = ""
+) -> Choice:
     """The plan of least storage within all bounds; of equal storage that of least recreation.
 
     Never above LAST, and the optimum for at most ``exact.MAX_VERTICES`` vertices. ``effort``
     is the work that local search may do for each planner. InvalidInputError of the kind
-    ``infeasible`` if no plan within bounds was found; under ψi and ψp none exists then, as long
-    as no shortest path is cut by the depth limit.
+    ``infeasible``, with bounds in ``unit``, if no plan within bounds was found; under ψi and ψp
+    none exists then, as long as no shortest path is cut by the depth limit.
     """
     found = find(graph, scheme, effort=effort)
     if len(graph) <= MAX_VERTICES and (tree := exact(graph, scheme)) is not None:
@@ -85,7 +87,7 @@ def choose(graph: Graph, scheme: Scheme = "independent", *, effort: int = EFFORT
         found.append(_found("exact", tree, tree.storage))
     within = [each for each in found if each.is_within]
     if not within:
-        raise _infeasible(graph, scheme, [each.plan for each in found])
+        raise _infeasible(graph, scheme, [each.plan for each in found], f" {unit}".rstrip())
     chosen = minimum_arborescence(graph)[1:]
     return Choice(_best(within), tuple(found), sum(graph.storage[edge] for edge in chosen))
 
@@ -132,13 +134,15 @@ def smallest_bounds(graph: Graph, scheme: Scheme) -> list[Shortfall]:
     return shortfalls(graph, _spt(graph, scheme).plan(), scheme)
 
 
-def _infeasible(graph: Graph, scheme: Scheme, plans: list[Plan]) -> InvalidInputError:
+def _infeasible(graph: Graph, scheme: Scheme, plans: list[Plan], unit: str) -> InvalidInputError:
     if scheme == "reusable":
         misses = min((shortfalls(graph, plan, scheme) for plan in plans), key=_miss)
     else:
         misses = smallest_bounds(graph, scheme)
     word = "the best found is" if scheme == "reusable" else "at least"
-    lines = [f"'{each.group}' within {each.bound:g}, {word} {each.cost:g}" for each in misses]
+    lines = [
+        f"'{each.group}' within {each.bound:g}{unit}, {word} {each.cost:g}{unit}" for each in misses
+    ]
     more = f", and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
     return InvalidInputError(
         f"no plan reads every group within its bound: {'; '.join(lines[:SHOWN])}{more}",

@@ -180,6 +180,14 @@ def text_of(report: "ArchiveReport") -> Iterator[render.Part]:
     yield from _bytes(report)
 
 
+def _why_more(report: "ArchiveReport") -> Iterator[str]:
+    """Say why the new forms take more than the old, where they do."""
+    over = sum(row.cost_before > row.bound for row in report.versions)
+    if report.bytes_after > report.bytes_before and over:
+        versions = render.count(over, "version")
+        yield f"more than before: {versions} took longer to read than the bound (see --alpha)"
+
+
 def _bytes(report: "ArchiveReport") -> Iterator[str]:
     before, after = render.size(report.bytes_before), render.size(report.bytes_after)
     raw = render.size(report.bytes_raw)
@@ -189,8 +197,10 @@ def _bytes(report: "ArchiveReport") -> Iterator[str]:
     written = render.size(report.written_bytes)
     if report.dry_run:
         yield f"would be {after}, now {before}, raw {raw}"
+        yield from _why_more(report)
         yield f"{written} would be written; until 'mstore gc' the old form takes its place too"
         return
     yield f"{before} before, {after} after, raw {raw}; {written} written and verified"
+    yield from _why_more(report)
     packs = render.count(len(report.condemned), "pack")
     yield f"{packs} condemned: 'mstore gc' gives {render.size(report.condemned_bytes)} back"

@@ -181,7 +181,9 @@ def test_milliseconds(source: Store) -> None:
 def test_no_plan_is_quick_enough(source: Store) -> None:
     """A bound that nothing keeps is refused with the least that can be, and nothing is changed."""
     packs = files(source)
-    with pytest.raises(InvalidInputError, match=r"'lenet@1' within 1e-06, at least [0-9.]+") as got:
+    with pytest.raises(
+        InvalidInputError, match=r"'lenet@1' within 1e-06 ms, at least [0-9.]+ ms"
+    ) as got:
         archive(source.parts, terms=Terms(within=1e-6))
     assert got.value.kind == "infeasible"
     assert files(source) == packs
