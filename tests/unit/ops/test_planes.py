@@ -325,3 +325,13 @@ def test_reading_goes_on_while_gc_moves_packs(cut: Store, arrays: Arrays) -> Non
     other.gc(now=True)
     assert np.array_equal(reader.get_tensor("big"), before)
     assert same(cut.read("m", bits=64).load(), arrays)
+
+
+def test_a_plan_leaves_planes_as_they_are(cut: Store, arrays: Arrays) -> None:
+    """Archiving without planes afterwards changes nothing that is in planes."""
+    before = [[entry.id for entry in entries] for entries in steps(cut, "big")]
+    cut.put({**arrays, "extra": arrays["big"] + 1}, "m2", codec="raw")
+    cut.archive()
+    cut.gc(now=True)
+    assert [[entry.id for entry in entries] for entries in steps(cut, "big")] == before
+    assert same(cut.load("m"), arrays)
