@@ -165,6 +165,10 @@ class Backend(Protocol):
         """
         ...
 
+    def free_bytes(self) -> int | None:
+        """About how many bytes can still be written; None where that cannot be told."""
+        ...
+
     def draft(self) -> Draft:
         """New bytes without a name."""
         ...

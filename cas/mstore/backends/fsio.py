@@ -64,6 +64,7 @@ PRIMITIVES = (
     "fstat",
     "lock",
     "map",
+    "free_bytes",
 )
 """The names of all primitives, for the file systems of ``mstore.testing``."""
 
@@ -240,6 +241,11 @@ class FileSystem:
     def map(self, fd: int, size: int) -> mmap.mmap:
         """A private map of the file: writing to it copies the page and never reaches the file."""
         return mmap.mmap(fd, size, access=mmap.ACCESS_COPY)
+
+    def free_bytes(self, path: str) -> int:
+        """Bytes that this user can still write to the disk that a path is on."""
+        state = os.statvfs(path)
+        return state.f_bavail * state.f_frsize
 
 
 def _found(entry: "os.DirEntry[str]") -> Found | None:

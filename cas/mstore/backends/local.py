@@ -118,6 +118,13 @@ class LocalBackend:
         finally:
             abandon(self._fs, fd)
 
+    def free_bytes(self) -> int | None:
+        """What the disk has free for this user; None where it cannot be asked."""
+        try:
+            return again(self._fs.free_bytes, self.location)
+        except OSError:
+            return None
+
     def draft(self) -> Draft:
         """A new file in ``tmp/``."""
         return LocalDraft(self._place)

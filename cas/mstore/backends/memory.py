@@ -86,6 +86,10 @@ class MemoryBackend:
         """A copy of the bytes."""
         return memoryview(bytearray(self.read(key)))
 
+    def free_bytes(self) -> int | None:
+        """None: memory has no end that could be told."""
+        return None
+
     def draft(self) -> Draft:
         """New bytes without a name."""
         return _MemoryDraft(self)

@@ -122,7 +122,8 @@ def archive(
 
     InvalidInputError (kind "infeasible") when no plan keeps the bounds, naming the least that can
     be; NotFoundError (kind "stripped") for a version whose bytes are not here; ConflictError when a
-    gc runs. StorageError when the disk has no room for both forms: then the old ones stay.
+    gc runs. StorageError, before anything is written as far as that is foreseen, when the disk has
+    no room for both forms: then the old ones stay.
     """
     return _Archive(parts, revisions, terms or Terms()).run(dry_run=dry_run, progress=progress)
 
@@ -184,7 +185,13 @@ class _Archive:
         if dry_run or not todo:
             return replace(report, dry_run=dry_run)
         ids = {change.id for change in todo}
-        done = recode(self.parts, todo, superseded=lambda entry: entry.id in ids, progress=progress)
+        done = recode(
+            self.parts,
+            todo,
+            superseded=lambda entry: entry.id in ids,
+            expected=report.written_bytes,
+            progress=progress,
+        )
         return self._finished(report, done)
 
     def write(self, path: Path, *, force: bool) -> ArchiveReport:
@@ -298,6 +305,10 @@ def _total(links: dict[bytes, float]) -> float:
     return sum(links.values())
 
 
+def _unit(terms: Terms) -> Literal["ms", "bytes"]:
+    return "ms" if terms.measure == "time" else "bytes"
+
+
 def _rates(parts: Parts, terms: Terms) -> Rates:
     if terms.measure == "bytes":
         return BYTES_READ
@@ -305,10 +316,6 @@ def _rates(parts: Parts, terms: Terms) -> Rates:
 
 
 def _bound(graph: Graph, terms: Terms) -> Graph:
-def _unit(terms: Terms) -> Literal["ms", "bytes"]:
-    return "ms" if terms.measure == "time" else "bytes"
-
-
     if terms.within is None:
         return bounded(graph, terms.alpha, terms.scheme)
     bound = terms.within

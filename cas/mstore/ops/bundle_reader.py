@@ -88,6 +88,10 @@ class BundleBackend:
             raise NotFoundError(f"no '{key}' in bundle '{self.location}'")
         return span
 
+    def free_bytes(self) -> int | None:
+        """None: nothing is written."""
+        return None
+
     def _refuse(self) -> NoReturn:
         raise StorageError(f"bundle '{self.location}' cannot be written to")
 

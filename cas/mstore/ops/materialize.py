@@ -71,6 +71,7 @@ def materialize(
             parts,
             (change for tensor in tensors for change in _changes(parts, tensor)),
             superseded=lambda entry: _is_coded(entry) and entry.id in chunks,
+            expected=sum(_sizes(scattered).values()),
             progress=progress,
         )
     return MaterializeReport(

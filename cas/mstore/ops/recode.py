@@ -13,10 +13,11 @@ A crash leaves both forms: all of it reads as before, and doing it again ends it
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 from mstore.codecs import Coded
-from mstore.errors import CorruptError
+from mstore.errors import CorruptError, StorageError
 from mstore.format.pack import Entry
 from mstore.ids import Buffer, ObjectId
 from mstore.odb import Location, PackWriter
@@ -78,21 +79,24 @@ def recode(
     changes: Iterable[Change],
     *,
     superseded: Callable[[Entry], bool] | None = None,
+    expected: int = 0,
     progress: Progress | None = None,
 ) -> Recoded:
     """Store chunks in new forms, one after another, and condemn the packs with the old ones.
 
     ``changes`` is read under the lock of gc. ``superseded`` says of the entries of all other
     live packs which have to go, if not every copy of what is changed; it is asked when the new
-    ones are there. ConflictError when gc or another change of forms runs. CorruptError, with
-    nothing condemned, when an old or a new copy is not what its id names.
+    ones are there. ``expected`` is about how many bytes the new forms take. ConflictError when gc
+    or another change of forms runs; StorageError, before anything is written, when the disk has no
+    room; CorruptError, with nothing condemned, when an old or a new copy is not what its id names.
     """
     with parts.backend.exclusive("gc"):
         chosen = list(changes)
         ids = {change.id for change in chosen}
+        goes = superseded or (lambda entry: entry.id in ids)
+        _require_room(parts, goes, expected)
         packs, written = _write(parts, chosen, progress)
         _read_back(parts, packs)
-        goes = superseded or (lambda entry: entry.id in ids)
         old = _packs_with(parts, goes, without=packs)
         rest, more = _write_rest(parts, old, goes)
         _require_ends(parts, old)
@@ -101,6 +105,22 @@ def recode(
         parts.odb.refresh()
     freed = sum(sizes[key] for key in condemned)
     return Recoded((*packs, *rest), written + more, tuple(condemned), freed)
+
+
+def _require_room(parts: Parts, goes: Callable[[Entry], bool], expected: int) -> None:
+    """StorageError unless the new forms and the rest of the packs of the old ones fit."""
+    free = parts.backend.free_bytes()
+    if free is None:
+        return
+    entries = chain.from_iterable(
+        parts.odb.entries(key) for key in _packs_with(parts, goes, without=())
+    )
+    needed = expected + sum(entry.stored_size for entry in entries if not goes(entry))
+    if needed > free:
+        raise StorageError(
+            f"'{parts.backend.location}' has {free} bytes free, the new forms need about {needed}",
+            hint="free some space, or name fewer versions; nothing was written",
+        )
 
 
 def _write(parts: Parts, changes: list[Change], progress: Progress | None) -> tuple[list[str], int]:

@@ -55,6 +55,11 @@ class BackendTests(abc.ABC):
         backend.prepare()
         return backend
 
+    def test_free_bytes_are_some_or_unknown(self, backend: Backend) -> None:
+        """How much can still be written is a number, or nobody knows."""
+        free = backend.free_bytes()
+        assert free is None or free >= 0
+
     def test_prepare_twice_is_harmless(self, backend: Backend) -> None:
         """Preparing again changes nothing."""
         backend.create("config", b"1")

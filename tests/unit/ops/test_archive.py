@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import mstore
+from mstore.backends.fsio import FileSystem
 from mstore.backends.local import LocalBackend
 from mstore.codecs import PLANES
 from mstore.errors import (
@@ -22,6 +23,7 @@ from mstore.errors import (
     InvalidInputError,
     MstoreError,
     NotFoundError,
+    StorageError,
 )
 from mstore.ids import ObjectId
 from mstore.ops.archive import ArchiveReport, Terms, archive
@@ -463,6 +465,32 @@ def test_a_full_disk_takes_nothing(source: Store, tuned: list[Arrays], tmp_path:
         again = mstore.open(place)
         assert again.parts.odb.packs(condemned=True) == []
         assert_whole(again, tuned)
+
+
+class _NearlyFull(FileSystem):
+    def free_bytes(self, path: str) -> int:
+        """Say that next to nothing is free, of any disk."""
+        return min(1000, super().free_bytes(path))
+
+
+@pytest.mark.parametrize("change", ["archive", "materialize", "planes"])
+def test_no_room_is_told_before_anything_is_written(
+    store: Store, tuned: list[Arrays], change: str
+) -> None:
+    """Where new forms do not fit, the error says how much they need, and nothing was written."""
+    for arrays in tuned:
+        store.put({"w": np.tile(arrays["fc.weight"], (2, 1))}, "m")
+    before = sorted(Path(store.path).glob("objects/*"))
+    full = Store(open_parts(LocalBackend(Path(store.path), _NearlyFull())))
+    changes = {
+        "archive": lambda: full.archive(terms=Terms(alpha=1, measure="bytes")),
+        "materialize": lambda: full.materialize(["m@2"]),
+        "planes": lambda: full.archive_planes(["m@1"], (8,)),
+    }
+    with pytest.raises(StorageError, match="has 1000 bytes free, the new forms need about"):
+        changes[change]()
+    assert sorted(Path(store.path).glob("objects/*")) == before
+    assert full.load("m@2")["w"].shape == (512, 256)
 
 
 def test_puts_beside_it_are_safe(source: Store, tuned: list[Arrays]) -> None:
