@@ -105,7 +105,8 @@ def create_bundle(
     ExistsError when ``path`` is there and not ``force``; InvalidInputError when nothing is new.
     """
     bases = [_held(parts, text) for text in since]
-    offers = _newer_than(select_offers(parts, revisions), bases)
+    offers = [offer for offer in select_offers(parts, revisions) if not offer.is_ended]
+    offers = _newer_than(offers, bases)
     needs = needs_of((offer.namespace, row) for offer in offers for row in offer.rows)
     there = Needs(frozenset(base.version for base in bases), frozenset())
     if needs.kept <= there.kept:

@@ -8,6 +8,7 @@
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
@@ -44,6 +45,11 @@ class Offer:
     rows: tuple[Row, ...]
     restore: frozenset[int] = frozenset()
     explicit: bool = False
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether it is a model whose versions were all deleted: then only its numbers travel."""
+        return self.namespace == HEADS and all(row.state == "deleted" for row in self.rows)
 
 
 class Needs(NamedTuple):
@@ -299,6 +305,9 @@ def receive(
         copy_objects(carrier, target, sender.objects(needs), tally)
         note_unseen(target.backend)
     for offer, _ in accepted:
+        if offer.is_ended:
+            _end_numbers(target, offer, reason)
+            continue
         written = commit_offer(sender, target, offer, tally, reason, carrier=carrier, force=force)
         if offer.namespace == HEADS:
             tally.names[offer.name] = len(written)
@@ -307,6 +316,18 @@ def receive(
         elif written:
             tally.tags.append(offer.name)
     return tally
+
+
+def _end_numbers(target: Parts, offer: Offer, reason: str) -> None:
+    """Note which numbers of a model were given, so that the receiver gives none of them again."""
+
+    def change(table: RefTable | None) -> Change:
+        return Change(merge_rows(offer, table), reason)
+
+    with Transaction(target) as transaction, suppress(ConflictError):
+        # A name that differs only in case, say, is worth more than these numbers.
+        if merge_rows(offer, target.refs.find(HEADS, offer.name)):
+            transaction.commit(HEADS, offer.name, change)
 
 
 def accept(
@@ -322,6 +343,9 @@ def accept(
             _refuse_other_kind(target, offer)
             rows = merge_rows(offer, table, force=force)
         except ConflictError:
+            if offer.is_ended:
+                # The receiver has that name for something else: it gives its own numbers.
+                continue
             if offer.namespace == HEADS or offer.explicit:
                 raise
             tally.refused_tags.append(offer.name)

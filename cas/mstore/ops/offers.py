@@ -21,11 +21,13 @@ from mstore.revision import resolve
 
 
 def all_offers(parts: Parts) -> list[Offer]:
-    """Every model that has a version left, every tag, and the notes about any of them."""
+    """Every model, every tag, and the notes about any of them.
+
+    Of a model that was deleted the numbers travel, that they are not given to other versions.
+    """
     heads = [
         Offer(HEADS, name, tuple(table.rows.values()))
         for name, table in parts.refs.tables(HEADS).items()
-        if table.head is not None
     ]
     tags = [Offer(TAGS, name, (row,)) for name, row in tag_rows(parts).items()]
     return [*heads, *tags, *_following_notes(parts, heads + tags)]
@@ -58,7 +60,7 @@ def rename_offer(offers: list[Offer], name: str | None) -> list[Offer]:
     if name is None:
         return offers
     check_ref_name(name)
-    heads = [offer for offer in offers if offer.namespace == HEADS]
+    heads = [offer for offer in offers if offer.namespace == HEADS and not offer.is_ended]
     if len(heads) != 1:
         raise InvalidInputError(
             f"new name '{name}' is for one model, {len(heads)} were asked for",

@@ -653,3 +653,50 @@ def test_a_killed_transfer_of_differences_is_continued(
         assert size_of(str(place)) < 1.1 * size_of(str(tmp_path / "whole")) + 20_000
         for number, held in enumerate(states, 1):
             assert_holds(target, f"lenet@{number}", held)
+
+
+def test_numbers_of_a_deleted_model_travel(source: Store, target: Parts, tmp_path: Path) -> None:
+    """A clone gives no number of a model that was deleted before, so what it adds can be pushed."""
+    source.put({"w": np.ones(3, np.float32)}, "gone")
+    source.delete("gone")
+    source.gc(now=True)
+    for other in (mstore.clone(source.path, tmp_path / "clone")[0], Store(target)):
+        report = other.pull(source.path)
+        assert "gone" not in dict(report.names)
+        assert "gone" not in [row.name for row in other.models()]
+        number = other.put({"w": np.full(3, 2, np.float32)}, "gone").number
+        assert number == len(source.parts.refs.table("heads", "gone").rows) + 1
+        assert dict(other.push(source.path, "gone").names) == {"gone": 1}
+        source.delete("gone")
+    assert source.fsck(full=True).clean
+    assert other.fsck(full=True).clean
+
+
+def test_a_deleted_model_is_in_nobodys_way(source: Store, target: Parts) -> None:
+    """What the receiver has under that name, or one like it, stays, and all else travels."""
+    taken = {"w": np.ones(3, np.float32)}
+    for name in ("tagged", "Cased", "other"):
+        source.put({"w": np.zeros(3, np.float32)}, name)
+        source.delete(name)
+    there = Store(target)
+    there.put(taken, "mine", tags=["tagged"])
+    there.put(taken, "cased")
+    there.put(taken, "other")
+    source.push(target.backend.location)
+    assert_holds(target, "other@1", taken)
+    assert_holds(target, "cased@1", taken)
+    assert_holds(target, "tagged", taken)
+    assert names_of(target).keys() >= names_of(source.parts).keys() - {
+        "heads/tagged",
+        "heads/Cased",
+    }
+
+
+def test_a_new_name_is_for_the_model_that_is_left(store: Store, target: Parts) -> None:
+    """Models that were deleted do not count where one model gets another name."""
+    arrays = {"w": np.ones(3, np.float32)}
+    for name in ("one", "gone"):
+        store.put(arrays, name)
+    store.delete("gone")
+    store.push(target.backend.location, as_name="renamed")
+    assert_holds(target, "renamed@1", arrays)
