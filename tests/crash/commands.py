@@ -211,12 +211,26 @@ def planes(store: Store, world: Path) -> None:
     store_in_steps(store, "raw", (8, 16))
 
 
+def tier(store: Store, world: Path) -> None:
+    """The low planes of a version go to another store."""
+    store_in_steps(store, "raw", (8, 16))
+    with small_tensors():
+        store.tier(world / "other", ["raw"])
+
+
 def store_in_steps(store: Store, revision: str, levels: Sequence[int]) -> None:
     """What ``archive_planes`` does to large tensors, for small ones."""
+    with small_tensors():
+        store.archive_planes([revision], levels)
+
+
+@contextmanager
+def small_tensors() -> Iterator[None]:
+    """A block in which small tensors are taken for large enough to be cut."""
     before = planes_module.MIN_TENSOR
     planes_module.MIN_TENSOR = MIN_TENSOR
     try:
-        store.archive_planes([revision], levels)
+        yield
     finally:
         planes_module.MIN_TENSOR = before
 
@@ -250,6 +264,7 @@ COMMANDS: dict[str, Command] = {
     "materialize": materialize,
     "archive": archive,
     "planes": planes,
+    "tier": tier,
     "pull": pull,
 }
 """The commands that change a store."""

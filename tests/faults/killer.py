@@ -42,6 +42,7 @@ REPEATABLE = {
     "materialize",
     "archive",
     "planes",
+    "tier",
     "pull",
     "get",
 }
