@@ -46,7 +46,7 @@ def fuzz_file(content: bytes) -> None:
     _fuzz_object(Kind.FILE, content)
     with contextlib.suppress(*REFUSED):
         value = objects.decode_object(Kind.FILE, content)
-        if isinstance(value, objects.TensorFile):
+        if isinstance(value, objects.TensorFile) and value.format == "safetensors":
             objects.parse_tensor_file(value)
 
 

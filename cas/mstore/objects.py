@@ -29,6 +29,9 @@ Relation = Literal[
 ]
 """How a version came from a parent."""
 
+Format = Literal["safetensors", "torch", "gguf", "onnx", "numpy"]
+"""What a file of tensors is by its own rules (SPEC §6.3)."""
+
 CHUNK_SIZE = 4 << 20
 """Bytes of every chunk of a tensor but the last (SPEC §6.1)."""
 
@@ -57,16 +60,18 @@ class OpaqueFile(_Object, frozen=True, tag_field="form", tag="opaque"):
 
 
 class TensorFile(_Object, frozen=True, tag_field="form", tag="tensors"):
-    """A file kept as tensors: ``header`` then the bytes of ``tensors`` in order is the file.
+    """A file kept as tensors: its literal bytes, ``header``, with those of ``tensors`` in between.
 
-    ``tensors`` holds (name, tensor id) in the order of the file's bytes; ``size`` is the whole
-    file's, header included.
+    ``tensors`` holds (name, tensor id), ``places`` where in the file the first byte of each
+    stands; both follow the places, then the names. A safetensors file has no places: it is its
+    header, then its tensors one after another. ``size`` is the whole file's.
     """
 
-    format: Literal["safetensors"]
+    format: Format
     size: int
     header: bytes
     tensors: tuple[tuple[str, bytes], ...] = ()
+    places: tuple[int, ...] = ()
 
 
 File = OpaqueFile | TensorFile

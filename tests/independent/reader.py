@@ -34,29 +34,25 @@ def record(form: str | None = None, **fields: Any) -> Any:
     rows = [(name, *rule) if type(rule) is tuple else (name, rule) for name, rule in fields.items()]
     rules = {"tag_field": form and "form", "tag": form, "kw_only": True, "omit_defaults": True}
     return msgspec.defstruct("Record", rows, forbid_unknown_fields=True, **rules)
-
 ID = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 SIZE = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+SHAPE, ORIGIN = Annotated[list[SIZE], msgspec.Meta(max_length=16)], (tuple[str, str] | None, None)
 TEXT, STRINGS, JSON, MAYBE = (str, ""), (list[str], []), (dict[str, Any], {}), (ID | None, None)
 TYPES: Any = {  # §6.2 to §6.5, §9.2, §4.2
-    "tensor": record(chunks=(bytes, b""), dtype=Literal[*DTYPES],
-                     shape=Annotated[list[SIZE], msgspec.Meta(max_length=16)]),
+    "tensor": record(chunks=(bytes, b""), dtype=Literal[*DTYPES], shape=SHAPE),
     "file": record("opaque", chunks=(bytes, b""), size=SIZE, sizes=(list[SIZE], [])) | record(
-        "tensors", format=Literal["safetensors"], header=bytes, size=SIZE,
-        tensors=(list[tuple[str, ID]], [])),
+        "tensors", format=Literal["safetensors", "torch", "gguf", "onnx", "numpy"], header=bytes,
+        places=(list[SIZE], []), size=SIZE, tensors=(list[tuple[str, ID]], [])),
     "tree": record(entries=(list[tuple[str, Literal["file", "executable", "tree"], ID]], [])),
-    "version": record(
-        author=TEXT, code=MAYBE, dataset_ids=(dict[str, ID], {}), datasets=STRINGS, message=TEXT,
+    "version": record(author=TEXT, code=MAYBE, dataset_ids=(dict[str, ID], {}), datasets=STRINGS,
         environment=MAYBE, logs=(list[ID], []), metadata=JSON, metrics=(dict[str, float], {}),
         model_hash=MAYBE, parameters=JSON, size=SIZE, tensor_count=(SIZE, 0), time=SIZE, tree=ID,
         parents=(list[tuple[ID, Literal[*RELATIONS.split()]]], []), tags=STRINGS, task=TEXT,
-        single=(bool, False)),
-    "slot": record(
-        author=str, full=(bool, False), generation=SIZE, place=TEXT, previous=bytes, ref=str,
-        reason=str, rows=list[tuple[SIZE, ID, Literal["kept", "stripped", "deleted"]]], time=SIZE,
-        transaction=bytes),
-    "config": record(check=str, created=SIZE, format=SIZE, id=str,
-                     origin=(tuple[str, str] | None, None))}
+        message=TEXT, single=(bool, False)),
+    "slot": record(author=str, full=(bool, False), generation=SIZE, place=TEXT, previous=bytes,
+        reason=str, rows=list[tuple[SIZE, ID, Literal["kept", "stripped", "deleted"]]], ref=str,
+        time=SIZE, transaction=bytes),
+    "config": record(check=str, created=SIZE, format=SIZE, id=str, origin=ORIGIN)}
 # fmt: on
 
 
@@ -93,15 +89,14 @@ def decode(raw: bytes, what: str) -> Any:
     except (ValueError, TypeError, RecursionError) as error:  # TypeError: a key that is no string
         newer = re.search("unknown field|Invalid (enum )?value", str(error))
         raise ValueError(f"{what}: {error}; {NEWER if newer else 'damaged'}") from error
-    need(again == body, f"{what}: not in canonical form")
-    need(RULES[what](value), f"{what}: a field breaks a rule")
+    need(again == body and RULES[what](value), f"{what}: not canonical, or a field breaks a rule")
     return value
 
 
 def ref_name(name: str) -> bool:
     """Whether a ref may have this name (§9.1)."""
-    good = (PART.fullmatch(part) and not DEVICE.fullmatch(part) for part in name.split("/"))
-    return len(name) <= 200 and all(good)
+    parts = name.split("/") if len(name) <= 200 else [""]
+    return all(PART.fullmatch(part) and not DEVICE.fullmatch(part) for part in parts)
 
 
 def chunk_sizes(each: Any) -> list[int]:
@@ -120,13 +115,16 @@ def chunk_sizes(each: Any) -> list[int]:
 
 
 def good_file(file: Any) -> bool:
-    """Whether a file obeys §6.3."""
-    if hasattr(file, "sizes"):
-        return chunk_sizes(file) is not None
-    names = {name for name, _ in file.tensors if 0 < len(name.encode()) <= 512}
-    control, n = re.search(r"[\0-\x1f\x7f-\x9f]", "".join(names)), file.header[:8]
-    good = len(names) == len(file.tensors) and not control and len(n) == 8
-    return good and 8 + int.from_bytes(n, "little") == len(file.header) <= min(file.size, 8 + 2**24)
+    """Whether a file with tensors obeys §6.3."""
+    names, size = [name for name, _ in file.tensors], len(file.header)
+    good = len(set(names)) == len(names) and all(0 < len(name.encode()) <= 512 for name in names)
+    good = good and not re.search(r"[\0-\x1f\x7f-\x9f]", "".join(names))
+    if file.format == "safetensors":
+        good = good and not file.places and 8 <= size <= min(file.size, 8 + 2**24)
+        return good and file.header[:8] == (size - 8).to_bytes(8, "little")
+    need(file.places, f"another format without places; {NEWER}")
+    order = list(zip(file.places, names, strict=True))
+    return good and order == sorted(order) and file.places[-1] <= file.size >= size <= 2**24
 
 
 def good_tree(tree: Any) -> bool:
@@ -146,15 +144,11 @@ def good_slot(slot: Any) -> bool:
     return good and len(slot.previous) == 32 * (slot.generation > 1) and len(slot.transaction) == 16
 
 
-def good_config(config: Any) -> bool:
-    """Whether a config obeys §4.2, but for its check."""
-    texts = config.id, *(config.origin or ())[1:]
-    return config.format == 1 and all(re.fullmatch(HEX * 2, text) for text in texts)
-
-
 # fmt: off
 RULES: dict[str, Any] = {
-    "file": good_file, "tree": good_tree, "slot": good_slot, "config": good_config,
+    "file": lambda each: (chunk_sizes if hasattr(each, "sizes") else good_file)(each) is not False,
+    "tree": good_tree, "slot": good_slot, "config": lambda each: each.format == 1
+    and all(re.fullmatch(HEX * 2, text) for text in (each.id, *(each.origin or ())[1:])),
     "tensor": lambda each: chunk_sizes(each) is not None, "version": lambda each: max(
         map(json_values, (each.parameters, each.metadata, each.metrics))) <= 100_000}
 # fmt: on
@@ -253,13 +247,19 @@ class Store:
 
     def content(self, file: Any) -> Any:
         """Return the bytes of a file, piece by piece (§6.3)."""
-        yield getattr(file, "header", b"")
-        for _, oid in getattr(file, "tensors", [(b"", b"")]):
+        at, left, owner = 0, memoryview(getattr(file, "header", b"")), None
+        for turn, (_, oid) in enumerate(getattr(file, "tensors", [("", b"")])):
             part = decode(self.read(oid, "tensor"), "tensor") if oid else file
-            for at, size in enumerate(chunk_sizes(part)):
-                chunk = self.read(part.chunks[32 * at : 32 * at + 32], "chunk")
-                need(len(chunk) == size, "a chunk has a wrong size")
-                yield chunk
+            place = (getattr(file, "places", ()) or {turn: at or len(left)})[turn]
+            if (sizes := chunk_sizes(part)) and owner != (place, oid):
+                need(at <= place <= at + len(left), "a tensor's place")
+                yield left[: place - at]
+                left, at, owner = left[place - at :], place + sum(sizes), (place, oid)
+                for number, size in enumerate(sizes):
+                    chunk = self.read(part.chunks[32 * number : 32 * number + 32], "chunk")
+                    need(len(chunk) == size, "a chunk has a wrong size")
+                    yield chunk
+        yield left
 
 
 def read_version(source: Store, revision: str) -> Any:

@@ -23,6 +23,7 @@ from mstore.codecs import (
 )
 from mstore.format import bounds, bundle, config, dtypes, names, pack, safetensors, slots
 from mstore.format import objects as encodings
+from mstore.format.layout import MAX_LITERALS
 from mstore.ids import CONTEXTS, ID_SIZE, MODEL_CONTEXT, Kind
 from mstore.odb import MAX_CHAIN
 
@@ -289,6 +290,7 @@ LIMITS = {
     "values of JSON in a field": bounds.MAX_VALUES,
     "fields of a map that is an object": encodings._MAX_FIELDS,
     "safetensors header": safetensors.MAX_HEADER,
+    "literal bytes of a file of another format": MAX_LITERALS,
     "tensor name": safetensors.MAX_TENSOR_NAME,
     "dimensions of a tensor": dtypes.MAX_RANK,
     "length of a dimension": dtypes.MAX_DIMENSION,

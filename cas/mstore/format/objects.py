@@ -14,6 +14,7 @@ import msgspec
 from mstore.errors import CorruptError, InvalidInputError, MstoreError, UnsupportedError
 from mstore.format.bounds import check_value, is_canonical_float
 from mstore.format.dtypes import MAX_RANK, tensor_size
+from mstore.format.layout import MAX_LITERALS
 from mstore.format.names import check_tree_names
 from mstore.format.safetensors import Header, check_tensor_name, header_length, parse_header
 from mstore.ids import ID_SIZE, Buffer, Kind
@@ -251,10 +252,6 @@ def _check_tensor_file(value: TensorFile) -> None:
     if value.size > MAX_SIZE:
         message = f"size {value.size} is over the limit"
         raise CorruptError(message)
-    length = header_length(value.header[:8], value.size)
-    if len(value.header) != 8 + length:
-        message = f"header has {len(value.header)} bytes, its length field says 8 + {length}"
-        raise CorruptError(message)
     names = set()
     for name, oid in value.tensors:
         check_tensor_name(name)
@@ -262,6 +259,44 @@ def _check_tensor_file(value: TensorFile) -> None:
         names.add(name)
     if len(names) != len(value.tensors):
         message = "tensors holds one name twice"
+        raise CorruptError(message)
+    if value.format == "safetensors":
+        _check_safetensors(value)
+    else:
+        _check_places(value)
+
+
+def _check_safetensors(value: TensorFile) -> None:
+    length = header_length(value.header[:8], value.size)
+    if len(value.header) != 8 + length:
+        message = f"header has {len(value.header)} bytes, its length field says 8 + {length}"
+        raise CorruptError(message)
+    if value.places:
+        message = "places are for other formats than safetensors"
+        raise CorruptError(message)
+
+
+def _check_places(value: TensorFile) -> None:
+    """What can be told without the tensors' sizes; ``layout`` checks the rest."""
+    limit = min(MAX_LITERALS, value.size)
+    if len(value.header) > limit:
+        message = f"header has {len(value.header)} bytes, at most {limit} can be"
+        raise CorruptError(message)
+    if not value.places:
+        # What mstore said of every other format before files had places.
+        message = f"file format '{value.format}' without places"
+        raise UnsupportedError(message, hint="a newer mstore may know it")
+    if len(value.places) != len(value.tensors):
+        message = f"there are {len(value.places)} places for {len(value.tensors)} tensors"
+        raise CorruptError(message)
+    if not all(0 <= place <= value.size for place in value.places):
+        message = f"a place is not one of 0 to {value.size}"
+        raise CorruptError(message)
+    order = [
+        (place, name.encode()) for place, (name, _) in zip(value.places, value.tensors, strict=True)
+    ]
+    if order != sorted(order):
+        message = "tensors do not stand in the order of their places and names"
         raise CorruptError(message)
 
 

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, NoReturn, TypeGuard
 
 from mstore.errors import CorruptError, InvalidInputError, MstoreError, UnsupportedError
 from mstore.format.dtypes import tensor_size
+from mstore.format.layout import Span
 from mstore.ids import Buffer
 
 MAX_HEADER: Final = 16 << 20
@@ -26,16 +27,6 @@ METADATA: Final = "__metadata__"
 _FIELDS: Final = frozenset(("dtype", "shape", "data_offsets"))
 _PAIR: Final = 2
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
-
-
-class Span(NamedTuple):
-    """One tensor of a file: its bytes are ``[start, stop)`` counted from the file's first byte."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    stop: int
 
 
 class Header(NamedTuple):

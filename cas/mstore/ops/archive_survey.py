@@ -13,8 +13,8 @@ from typing import NamedTuple
 from mstore.codecs import PLANES, RAW
 from mstore.errors import NotFoundError
 from mstore.format.dtypes import tensor_size
+from mstore.format.layout import Span
 from mstore.format.pack import Entry
-from mstore.format.safetensors import Span
 from mstore.ids import ObjectId
 from mstore.objects import Tensor, TensorFile
 from mstore.odb import Location

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from mstore.errors import MstoreError
 from mstore.format.dtypes import DTYPE_BITS, tensor_size
-from mstore.format.safetensors import Span
+from mstore.format.layout import Span
 from mstore.ids import ID_SIZE, ObjectId
 from mstore.objects import CHUNK_SIZE, Tensor, TensorFile
 from mstore.odb import ObjectDatabase

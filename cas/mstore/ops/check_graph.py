@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 from mstore.errors import CorruptError, MstoreError, NotFoundError, StorageError, UnsupportedError
 from mstore.format.dtypes import tensor_size
+from mstore.format.layout import layout
 from mstore.format.names import MAX_FOLDER_DEPTH, MAX_NAMES
 from mstore.format.objects import parse_tensor_file
+from mstore.format.safetensors import Header
 from mstore.ids import Kind, ObjectId, hash_model
 from mstore.objects import CHUNK_SIZE, File, OpaqueFile, Tensor, TensorFile, TreeEntry, Version
 from mstore.odb import ObjectDatabase, is_unreachable
@@ -317,11 +319,18 @@ def _chunk_sizes(tensor: Tensor) -> Iterator[tuple[ObjectId, int]]:
 
 
 def _disagreement(file: TensorFile, shapes: list[Shape | None]) -> str:
-    """How a file's header and its tensors differ; empty when they agree."""
+    """How a file and its tensors differ; empty when they agree."""
     try:
-        header = parse_tensor_file(file)
+        if file.format == "safetensors":
+            return _header_disagreement(parse_tensor_file(file), shapes)
+        if None not in shapes:
+            layout(file, [tensor_size(*shape) for shape in shapes if shape is not None])
     except CorruptError as error:
         return str(error)
+    return ""
+
+
+def _header_disagreement(header: Header, shapes: list[Shape | None]) -> str:
     for span, shape in zip(header.spans, shapes, strict=True):
         said = (span.dtype, tuple(span.shape))
         if shape is not None and shape != said:

@@ -1,8 +1,8 @@
 """Cutting files into chunks and hashing them on several threads (SPEC §6.6).
 
 Where a chunk ends depends on the file alone: every 4 MiB from a tensor's first byte, and by
-content (FastCDC) in everything else. Reading and hashing release the GIL; at most a few regions
-of 4 MiB are held at once.
+content (FastCDC) in files without tensors. Reading and hashing release the GIL; at most a few
+regions of 4 MiB are held at once.
 """
 
 import os
@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from itertools import accumulate
 from typing import NamedTuple, TypeVar
 
-from mstore.errors import CorruptError, InvalidInputError
-from mstore.format.safetensors import Header, header_length, parse_header
+from mstore.format.layout import Outline, owners
 from mstore.ids import ObjectId, hash_chunk
 from mstore.objects import CHUNK_SIZE
 from mstore.ops.sources import Source
@@ -24,7 +24,6 @@ CDC_MAX = 256 << 10
 _WINDOW = 8 << 20
 _INLINE = 256 << 10
 _THREADS = min(4, os.cpu_count() or 1)
-_LENGTH_SIZE = 8
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -45,37 +44,11 @@ class HashedRegion(NamedTuple):
 
 
 class Region(NamedTuple):
-    """Bytes that are read in one go and hold whole chunks of the lengths ``cuts``."""
+    """Bytes that are read in one go and hold whole chunks, at the places ``cuts`` in them."""
 
     load: Callable[[], memoryview]
-    cuts: list[int]
+    cuts: list[slice]
     release: Callable[[memoryview], None]
-
-
-def read_header(source: Source) -> Header | None:
-    """The safetensors header of a file, or None when the file is something else.
-
-    A file named ``.safetensors`` that breaks a rule is refused with CorruptError; any other file
-    that does is simply not one.
-    """
-    try:
-        return _parse(source)
-    except (CorruptError, InvalidInputError) as error:
-        if source.label.endswith(".safetensors"):
-            hint = error.hint or "nothing was stored; re-save it with a current safetensors"
-            raise CorruptError(f"'{source.label}': {error}", hint=hint) from error
-        return None
-
-
-def _parse(source: Source) -> Header | None:
-    if source.size < _LENGTH_SIZE and not source.label.endswith(".safetensors"):
-        return None
-    head = bytearray(min(_LENGTH_SIZE, source.size))
-    source.read_into(0, memoryview(head))
-    length = header_length(bytes(head), source.size)
-    head = bytearray(_LENGTH_SIZE + length)
-    source.read_into(0, memoryview(head))
-    return parse_header(bytes(head), source.size)
 
 
 class Hasher:
@@ -93,18 +66,18 @@ class Hasher:
         """Stop the threads."""
         self._pool.shutdown(cancel_futures=True)
 
-    def tensor_regions(self, source: Source, header: Header) -> Iterator[HashedRegion]:
-        """The chunks of every tensor of a file, in the order of the file's bytes."""
-        regions = self._tensor_regions(source, header)
+    def tensor_regions(self, source: Source, outline: Outline) -> Iterator[HashedRegion]:
+        """The chunks of every tensor of a file in the order of its bytes, tied ones once."""
+        regions = self._tensor_regions(source, outline)
         return self.in_order(_hash_region, regions, source.size)
 
     def opaque_regions(self, source: Source) -> Iterator[HashedRegion]:
         """The content-defined chunks of a file."""
         return self.in_order(_hash_region, self._opaque_regions(source), source.size)
 
-    def tensor_chunks(self, source: Source, header: Header) -> Iterator[HashedChunk]:
+    def tensor_chunks(self, source: Source, outline: Outline) -> Iterator[HashedChunk]:
         """The chunks of ``tensor_regions``, each valid until the next one is asked for."""
-        return _each_chunk(self.tensor_regions(source, header))
+        return _each_chunk(self.tensor_regions(source, outline))
 
     def opaque_chunks(self, source: Source) -> Iterator[HashedChunk]:
         """The chunks of ``opaque_regions``, each valid until the next one is asked for."""
@@ -127,21 +100,24 @@ class Hasher:
         while waiting:
             yield waiting.popleft().result()
 
-    def _tensor_regions(self, source: Source, header: Header) -> Iterator[Region]:
-        start, cuts, total = len(header.header), list[int](), 0
-        for length in _grid(header):
-            if cuts and total + length > CHUNK_SIZE:
+    def _tensor_regions(self, source: Source, outline: Outline) -> Iterator[Region]:
+        start, cuts = 0, list[slice]()
+        for at, length in _grid(outline):
+            if cuts and at + length - start > CHUNK_SIZE:
                 yield self._region(source, start, cuts)
-                start, cuts, total = start + total, [], 0
-            cuts.append(length)
-            total += length
+                cuts = []
+            if not cuts:
+                start = at
+            cuts.append(slice(at - start, at - start + length))
         if cuts:
             yield self._region(source, start, cuts)
 
-    def _region(self, source: Source, start: int, cuts: list[int]) -> Region:
+    def _region(self, source: Source, start: int, cuts: list[slice]) -> Region:
+        size = cuts[-1].stop
+
         def load() -> memoryview:
-            buffer = self._buffer(CHUNK_SIZE if source.size > _INLINE else sum(cuts))
-            view = memoryview(buffer)[: sum(cuts)]
+            buffer = self._buffer(CHUNK_SIZE if source.size > _INLINE else size)
+            view = memoryview(buffer)[:size]
             source.read_into(start, view)
             return view
 
@@ -157,7 +133,8 @@ class Hasher:
             if at + length < source.size:
                 cuts.pop()
             at += sum(cuts)
-            yield Region(lambda view=view: view, cuts, self._release)  # type: ignore[misc] # a default binds it now
+            slices = _slices(cuts)
+            yield Region(lambda view=view: view, slices, self._release)  # type: ignore[misc] # a default binds it now
 
     def _buffer(self, size: int) -> bytearray:
         try:
@@ -181,22 +158,22 @@ def cut_points(content: memoryview) -> list[int]:
     return [chunk.length for chunk in cutter.cut_buf(content)]
 
 
-def _grid(header: Header) -> Iterator[int]:
-    for span in header.spans:
-        whole, rest = divmod(span.stop - span.start, CHUNK_SIZE)
-        for _ in range(whole):
-            yield CHUNK_SIZE
-        if rest:
-            yield rest
+def _grid(outline: Outline) -> Iterator[tuple[int, int]]:
+    """Where each chunk stands in the file, and its length."""
+    for span in owners(outline.spans):
+        for start in range(span.start, span.stop, CHUNK_SIZE):
+            yield start, min(CHUNK_SIZE, span.stop - start)
+
+
+def _slices(lengths: list[int]) -> list[slice]:
+    stops = list(accumulate(lengths))
+    return [slice(stop - length, stop) for length, stop in zip(lengths, stops, strict=True)]
 
 
 def _hash_region(region: Region) -> HashedRegion:
     view = region.load()
-    chunks, at = [], 0
-    for length in region.cuts:
-        content = view[at : at + length]
-        chunks.append(HashedChunk(hash_chunk(content), content))
-        at += length
+    contents = [view[cut] for cut in region.cuts]
+    chunks = [HashedChunk(hash_chunk(content), content) for content in contents]
     return HashedRegion(chunks, partial(region.release, view))
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from threading import Lock
 
 from mstore.codecs import Coded
-from mstore.format.safetensors import Span
+from mstore.format.layout import Span
 from mstore.ids import ObjectId
 from mstore.ops.bases import Bases, BaseTensor
 from mstore.ops.chunking import HashedChunk

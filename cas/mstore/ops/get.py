@@ -5,28 +5,30 @@ complete, so a failure leaves nothing behind.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from msgspec import structs
 
 from mstore.backends.checkout import Checkout, OutputFile
 from mstore.errors import CorruptError, InvalidInputError, NotFoundError
-from mstore.format.dtypes import tensor_size
+from mstore.format.layout import LiteralPart
 from mstore.format.safetensors import build_header, parse_header
 from mstore.ids import ObjectId
-from mstore.objects import File, OpaqueFile, Tensor, TensorFile, Version
+from mstore.objects import File, TensorFile, Version
 from mstore.odb import ObjectDatabase
 from mstore.ops.payload import (
     Piece,
     each_batch,
-    opaque_pieces,
+    file_pieces,
+    layout_of,
     place,
     read_all,
     require_payload,
     tensor_pieces,
+    tensors_of,
 )
 from mstore.ops.read import leading_reader, tensor_bytes
 from mstore.ops.walk import FoundFile, require_single, walk_entries, walk_files
@@ -73,7 +75,8 @@ def get(
 
     A version put from one file becomes that file: at ``destination``, or inside it when that is
     a folder. With ``sync`` a power cut cannot undo it. With ``bits`` safetensors files come with
-    other headers, that say so, and with floats of which so many leading bits were read.
+    other headers, that say so, and with floats of which so many leading bits were read; other
+    files cannot say so and come exactly.
     ExistsError when something stands there and ``force`` is off; NotFoundError (kind "stripped")
     when the bytes are not in this store.
     """
@@ -122,9 +125,9 @@ def cat(
             f"'{text}' is no tensor, and only numbers have leading bits",
             hint="name a tensor: REV:PATH#TENSOR",
         )
-    for piece in _file_pieces(parts, _one_file(parts, target)):
-        if isinstance(piece, bytes):
-            write(memoryview(piece))
+    for piece in file_pieces(parts.odb, _one_file(parts, target).file):
+        if isinstance(piece, LiteralPart):
+            write(memoryview(piece.content))
         else:
             require_payload(parts, target, piece.id)
             content = memoryview(bytearray(piece.size))
@@ -167,25 +170,12 @@ class _Report:
             self._progress(self._done, self._total, 0)
 
 
-def _file_pieces(parts: Parts, found: FoundFile) -> Iterator[bytes | Piece]:
-    """The header of a file, if it has one, then its chunks with their places in the file."""
-    file = found.file
-    if isinstance(file, OpaqueFile):
-        yield from opaque_pieces(file)
-        return
-    yield file.header
-    at = len(file.header)
-    for _, oid in file.tensors:
-        tensor = parts.odb.tensor(ObjectId(oid))
-        yield from tensor_pieces(tensor, at)
-        at += tensor_size(tensor.dtype, tensor.shape)
-
-
 def _with_bytes(
     parts: Parts, result: GetResult, files: list[FoundFile], leading: "LeadingReader"
 ) -> GetResult:
     """A result that says how much was read of how much."""
-    tensors = (tensor for found in files for tensor in _tensors(parts, found.file))
+    shown = [found.file for found in files if _has_leading(found.file)]
+    tensors = (tensor for file in shown for tensor in tensors_of(parts.odb, file))
     return replace(
         result,
         bits=leading.bits,
@@ -194,23 +184,22 @@ def _with_bytes(
     )
 
 
+def _has_leading(file: File) -> TypeGuard[TensorFile]:
+    """Whether a file can say that its numbers are not exact: only safetensors files can."""
+    return isinstance(file, TensorFile) and file.format == "safetensors"
+
+
 def _less_exact(parts: Parts, found: FoundFile, leading: "LeadingReader") -> FoundFile:
     """A file whose header says that only the leading bits of its numbers are right."""
     file = found.file
-    if isinstance(file, OpaqueFile):
+    if not _has_leading(file):
         return found
     metadata = parse_header(file.header, file.size).metadata | {BITS_KEY: str(leading.bits)}
-    names = [name for name, _ in file.tensors]
-    tensors = list(_tensors(parts, file))
-    shown = [(n, t.dtype, t.shape) for n, t in zip(names, tensors, strict=True)]
+    tensors = tensors_of(parts.odb, file)
+    shown = [(n, t.dtype, t.shape) for (n, _), t in zip(file.tensors, tensors, strict=True)]
     header = build_header(shown, metadata)
-    size = len(header) + sum(tensor_size(tensor.dtype, tensor.shape) for tensor in tensors)
+    size = file.size - len(file.header) + len(header)
     return found._replace(file=structs.replace(file, header=header, size=size))
-
-
-def _tensors(parts: Parts, file: File) -> Iterator[Tensor]:
-    for _, oid in file.tensors if isinstance(file, TensorFile) else ():
-        yield parts.odb.tensor(ObjectId(oid))
 
 
 def _write_file(
@@ -222,26 +211,31 @@ def _write_file(
     *,
     leading: "LeadingReader | None",
 ) -> None:
-    header = found.file.header if isinstance(found.file, TensorFile) else b""
-    pieces = [piece for piece in _file_pieces(parts, found) if isinstance(piece, Piece)]
-    end = pieces[-1].start + pieces[-1].size if pieces else len(header)
-    if end != found.file.size:
-        raise CorruptError(
-            f"file '{found.path}' of '{target.label}' has {end} bytes, not {found.file.size}"
-        )
-    if header:
-        output.write_at(0, header)
-        report.add(len(header))
-    for piece in pieces:
-        require_payload(parts, target, piece.id)
-    if leading is None or isinstance(found.file, OpaqueFile):
+    pieces = _checked_pieces(parts, target, found)
+    if leading is None or not _has_leading(found.file):
         each_batch(pieces, _Copier(parts.odb, output), report.add)
         return
-    at = len(header)
-    for tensor in _tensors(parts, found.file):
-        pieces = tensor_pieces(tensor, at)
-        each_batch(pieces, _Copier(parts.odb, output, leading, tensor.dtype), report.add)
-        at += tensor_size(tensor.dtype, tensor.shape)
+    tensors = tensors_of(parts.odb, found.file)
+    for part in layout_of(found.file, tensors):
+        if isinstance(part, LiteralPart):
+            each_batch([part], _Copier(parts.odb, output), report.add)
+        else:
+            tensor = tensors[part.number]
+            copier = _Copier(parts.odb, output, leading, tensor.dtype)
+            each_batch(tensor_pieces(tensor, part.start), copier, report.add)
+
+
+def _checked_pieces(parts: Parts, target: Resolved, found: FoundFile) -> list[LiteralPart | Piece]:
+    """The bytes of a file in their order, once they are known to be there and to fill it."""
+    try:
+        pieces = list(file_pieces(parts.odb, found.file))
+    except CorruptError as error:
+        message = f"file '{found.path}' of '{target.label}': {error}"
+        raise CorruptError(message, hint=error.hint) from error
+    for piece in pieces:
+        if isinstance(piece, Piece):
+            require_payload(parts, target, piece.id)
+    return pieces
 
 
 class _Copier:
@@ -258,10 +252,17 @@ class _Copier:
         self._leading, self._dtype = leading, dtype
         self._local = threading.local()
 
-    def __call__(self, pieces: list[Piece]) -> None:
+    def __call__(self, pieces: Sequence[LiteralPart | Piece]) -> None:
         origin, size = pieces[0].start, sum(piece.size for piece in pieces)
         buffer = self._buffer(size)
-        placed = place(pieces, buffer, origin)
+        chunks = []
+        for piece in pieces:
+            if isinstance(piece, Piece):
+                chunks.append(piece)
+            else:
+                start = piece.start - origin
+                buffer[start : start + piece.size] = piece.content
+        placed = place(chunks, buffer, origin)
         if self._leading is None:
             read_all(self._odb, placed)
         else:

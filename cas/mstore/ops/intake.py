@@ -11,21 +11,21 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from mstore.codecs import Coded
-from mstore.format.safetensors import Header, Span
-from mstore.ids import ID_SIZE, Buffer, ObjectId
+from mstore.format.layout import Outline, Span, owners
+from mstore.ids import Buffer, ObjectId
 from mstore.objects import (
     CHUNK_SIZE,
     EntryType,
     Object,
     OpaqueFile,
-    Tensor,
     TensorFile,
     Tree,
     TreeEntry,
 )
-from mstore.ops.chunking import HashedChunk, HashedRegion, Hasher, read_header
+from mstore.ops.chunking import HashedChunk, HashedRegion, Hasher
 from mstore.ops.deltas import Encoding, TensorEncoding
 from mstore.ops.encoding import Encoder, Method
+from mstore.ops.outlines import read_outline, tensor_file, tensors_in
 from mstore.ops.sources import NamedFile, Source, SourceTree
 
 Progress = Callable[[int, int, int], None]
@@ -136,11 +136,11 @@ class _Intake:
 
     def store_file(self, file: NamedFile) -> ObjectId:
         with file.open() as source:
-            header = read_header(source)
-            if header is None:
+            outline = read_outline(source)
+            if outline is None:
                 stored: OpaqueFile | TensorFile = self._opaque(source)
             else:
-                stored = self._tensor_file(source, header, "/".join(file.parts))
+                stored = self._tensor_file(source, outline, "/".join(file.parts))
             source.finish()
         self.size += source.size
         return self._writer.add_object(stored)
@@ -163,24 +163,22 @@ class _Intake:
                 encode = partial(_encode_alone, method) if method.alone else None
             yield _Work(region, [self._encode_of(chunk, encode) for chunk in region.chunks])
 
-    def _tensor_file(self, source: Source, header: Header, path: str) -> TensorFile:
-        encodings = [self._tensor_encoding(path, span) for span in header.spans]
-        slots = _slots(header.spans, encodings)
+    def _tensor_file(self, source: Source, outline: Outline, path: str) -> TensorFile:
+        encodings = {span: self._tensor_encoding(path, span) for span in owners(outline.spans)}
+        slots = _slots(encodings)
         work = (
             _Work(region, [self._encode_of(chunk, next(slots)) for chunk in region.chunks])
-            for region in self._hasher.tensor_regions(source, header)
+            for region in self._hasher.tensor_regions(source, outline)
         )
         ids = b"".join(chunk.id for chunk in self._store(work, source.size))
-        tensors, at = [], 0
-        for span, encoding in zip(header.spans, encodings, strict=True):
-            size = -(-(span.stop - span.start) // CHUNK_SIZE) * ID_SIZE
-            oid = self._writer.add_object(Tensor(span.dtype, span.shape, ids[at : at + size]))
-            tensors.append((span.name, bytes(oid)))
-            at += size
+        oids = [self._writer.add_object(tensor) for tensor in tensors_in(outline, ids)]
+        for span, oid in zip(outline.spans, oids, strict=True):
+            encoding = encodings.get(span)
             if self._encoding is not None and encoding is not None:
                 self._encoding.finish(encoding, oid)
-        self.tensors += tensors
-        return TensorFile("safetensors", source.size, bytes(header.header), tuple(tensors))
+        file = tensor_file(outline, source.size, oids)
+        self.tensors += file.tensors
+        return file
 
     def _tensor_encoding(self, path: str, span: Span) -> TensorEncoding | None:
         return None if self._encoding is None else self._encoding.tensor(path, span)
@@ -214,10 +212,8 @@ def _encode_alone(method: Method, chunk: HashedChunk) -> Coded | None:
     return method.encode(chunk.content)
 
 
-def _slots(
-    spans: Sequence[Span], encodings: Sequence[TensorEncoding | None]
-) -> Iterator[Encode | None]:
+def _slots(encodings: Mapping[Span, TensorEncoding | None]) -> Iterator[Encode | None]:
     """How each chunk of a file's tensors is encoded, in the order of the file's bytes."""
-    for span, encoding in zip(spans, encodings, strict=True):
+    for span, encoding in encodings.items():
         for number in range(-(-(span.stop - span.start) // CHUNK_SIZE)):
             yield None if encoding is None else partial(encoding.encode, number)

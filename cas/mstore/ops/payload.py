@@ -8,8 +8,9 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from mstore.errors import CorruptError, NotFoundError
 from mstore.format.dtypes import tensor_size
+from mstore.format.layout import LiteralPart, TensorPart, layout
 from mstore.ids import Kind, ObjectId, hash_chunk
-from mstore.objects import CHUNK_SIZE, OpaqueFile, Tensor
+from mstore.objects import CHUNK_SIZE, File, OpaqueFile, Tensor, TensorFile
 from mstore.odb import ObjectDatabase
 from mstore.ops.places import stripped_error
 from mstore.ops.walk import split_ids
@@ -64,6 +65,29 @@ def opaque_pieces(file: OpaqueFile) -> list[Piece]:
         pieces.append(Piece(oid, start, size))
         start += size
     return pieces
+
+
+def tensors_of(odb: ObjectDatabase, file: TensorFile) -> list[Tensor]:
+    """The tensors of a file, in their order."""
+    return [odb.tensor(ObjectId(oid)) for _, oid in file.tensors]
+
+
+def layout_of(file: TensorFile, tensors: Sequence[Tensor]) -> list[LiteralPart | TensorPart]:
+    """The bytes of a file in their order; CorruptError unless its tensors fit it."""
+    return layout(file, [tensor_size(tensor.dtype, tensor.shape) for tensor in tensors])
+
+
+def file_pieces(odb: ObjectDatabase, file: File) -> Iterator[LiteralPart | Piece]:
+    """The bytes of a file in their order: literal ones, and chunks; errors as ``layout_of``."""
+    if isinstance(file, OpaqueFile):
+        yield from opaque_pieces(file)
+        return
+    tensors = tensors_of(odb, file)
+    for part in layout_of(file, tensors):
+        if isinstance(part, LiteralPart):
+            yield part
+        else:
+            yield from tensor_pieces(tensors[part.number], part.start)
 
 
 def batches(items: Iterable[SizedT]) -> Iterator[list[SizedT]]:

@@ -15,13 +15,14 @@ from typing import NamedTuple
 
 from mstore.errors import InvalidInputError
 from mstore.format.dtypes import DTYPE_BITS, tensor_size
+from mstore.format.layout import LiteralPart
 from mstore.format.safetensors import build_header, parse_header
 from mstore.ids import ObjectId
 from mstore.numerics.schemes import SUFFIXES, Member, Scheme, members, quantised_names
-from mstore.objects import OpaqueFile, Tensor, TensorFile
+from mstore.objects import File, OpaqueFile, Tensor, TensorFile
 from mstore.ops.intake import Progress
 from mstore.ops.made import Fill, MadeSource, constant
-from mstore.ops.payload import Piece, opaque_pieces, require_payload, tensor_pieces
+from mstore.ops.payload import Piece, file_pieces, require_payload, tensor_pieces
 from mstore.ops.put import Description, PutResult, put
 from mstore.ops.read import Reader
 from mstore.ops.rounder import Rounder, TensorError, Work, by_error, by_relative_error
@@ -197,21 +198,32 @@ class _Plan:
                 progress(done, total, 0)
 
     def _file(self, found: FoundFile) -> NamedFile:
-        if isinstance(found.file, OpaqueFile):
-            fills = self._chunks(opaque_pieces(found.file))
-        else:
-            fills = self._tensor_file(found.path, found.file)
+        fills = self._fills(found.path, found.file)
         source = MadeSource(found.path, fills)
         executable = found.type == "executable"
         return NamedFile(tuple(found.path.split("/")), source.size, executable, source)
 
-    def _tensor_file(self, path: str, file: TensorFile) -> list[tuple[int, Fill]]:
+    def _carried(self, file: File) -> list[tuple[int, Fill]]:
+        return [
+            constant(piece.content)
+            if isinstance(piece, LiteralPart)
+            else (piece.size, partial(self._fill_chunk, piece))
+            for piece in file_pieces(self._parts.odb, file)
+        ]
+
+    def _fills(self, path: str, file: File) -> list[tuple[int, Fill]]:
+        if isinstance(file, OpaqueFile):
+            return self._carried(file)
         tensors = {name: self._parts.odb.tensor(ObjectId(oid)) for name, oid in file.tensors}
         works = self._find_works(path, file, tensors)
         self.works += works.values()
         if not works:
-            carried = [fill for t in tensors.values() for fill in self._chunks(tensor_pieces(t))]
-            return [constant(bytes(file.header)), *carried]
+            return self._carried(file)
+        if file.format != "safetensors":
+            raise InvalidInputError(
+                f"'{path}' is a {file.format} file, which cannot hold quantised tensors",
+                hint="store its tensors as safetensors first, or leave them out with --exclude",
+            )
         entries: list[tuple[str, Member, list[tuple[int, Fill]]]] = []
         for name, tensor in tensors.items():
             if name in works:

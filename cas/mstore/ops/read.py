@@ -81,7 +81,8 @@ class Reader:
         """The ``__metadata__`` of the version's safetensors files, later files winning."""
         found: dict[str, str] = {}
         for _, file in self._files:
-            found |= parse_header(file.header, file.size).metadata
+            if file.format == "safetensors":
+                found |= parse_header(file.header, file.size).metadata
         return found
 
     def get_slice(self, name: str) -> "TensorSlice":

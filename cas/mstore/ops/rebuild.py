@@ -9,18 +9,12 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from mstore.errors import CorruptError, MstoreError, NotFoundError
+from mstore.format.layout import Outline
 from mstore.format.objects import decode_object, encode_object
-from mstore.ids import ID_SIZE, Buffer, Kind, ObjectId, hash_object
-from mstore.objects import (
-    CHUNK_SIZE,
-    Object,
-    OpaqueFile,
-    Tensor,
-    TensorFile,
-    Tree,
-    Version,
-)
-from mstore.ops.chunking import Hasher, read_header
+from mstore.ids import Buffer, Kind, ObjectId, hash_object
+from mstore.objects import Object, OpaqueFile, TensorFile, Tree, Version
+from mstore.ops.chunking import HashedChunk, Hasher
+from mstore.ops.outlines import read_outline, tensor_file, tensors_in
 from mstore.ops.places import open_place
 from mstore.ops.sources import NamedFile, Source, scan_paths
 from mstore.ops.walk import records_of
@@ -95,30 +89,41 @@ class FileOrigin:
 
 def _objects(source: Source, hasher: Hasher, wanted: set[ObjectId]) -> Iterator[Found]:
     try:
-        header = read_header(source)
+        outline = read_outline(source)
     except CorruptError:
-        header = None
-    chunks = (
-        hasher.opaque_chunks(source) if header is None else hasher.tensor_chunks(source, header)
-    )
+        outline = None
+    if outline is not None:
+        yield from _tensor_objects(source, outline, hasher, wanted)
+    # Such a file may also have been stored as bytes (SPEC §6.3).
+    if outline is None or (outline.format != "safetensors" and wanted):
+        yield from _opaque_objects(source, hasher, wanted)
+
+
+def _tensor_objects(
+    source: Source, outline: Outline, hasher: Hasher, wanted: set[ObjectId]
+) -> Iterator[Found]:
+    ids = bytearray()
+    for chunk in hasher.tensor_chunks(source, outline):
+        yield from _wanted_chunk(chunk, wanted)
+        ids += chunk.id
+    tensors = list(tensors_in(outline, bytes(ids)))
+    for tensor in tensors:
+        yield from _wanted(tensor, wanted)
+    yield from _wanted(tensor_file(outline, source.size, list(map(_id, tensors))), wanted)
+
+
+def _opaque_objects(source: Source, hasher: Hasher, wanted: set[ObjectId]) -> Iterator[Found]:
     ids, sizes = bytearray(), []
-    for chunk in chunks:
-        if chunk.id in wanted:
-            yield Found(chunk.id, Kind.CHUNK, bytes(chunk.content))
+    for chunk in hasher.opaque_chunks(source):
+        yield from _wanted_chunk(chunk, wanted)
         ids += chunk.id
         sizes.append(len(chunk.content))
-    if header is None:
-        yield from _wanted(OpaqueFile(source.size, tuple(sizes), bytes(ids)), wanted)
-        return
-    tensors, at = [], 0
-    for span in header.spans:
-        size = -(-(span.stop - span.start) // CHUNK_SIZE) * ID_SIZE
-        tensor = Tensor(span.dtype, span.shape, bytes(ids[at : at + size]))
-        yield from _wanted(tensor, wanted)
-        tensors.append((span.name, bytes(_id(tensor))))
-        at += size
-    file = TensorFile("safetensors", source.size, bytes(header.header), tuple(tensors))
-    yield from _wanted(file, wanted)
+    yield from _wanted(OpaqueFile(source.size, tuple(sizes), bytes(ids)), wanted)
+
+
+def _wanted_chunk(chunk: HashedChunk, wanted: set[ObjectId]) -> Iterator[Found]:
+    if chunk.id in wanted:
+        yield Found(chunk.id, Kind.CHUNK, bytes(chunk.content))
 
 
 def _id(value: Object) -> ObjectId:

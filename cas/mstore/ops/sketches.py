@@ -24,7 +24,8 @@ from blake3 import blake3
 
 from mstore.backends.base import Backend
 from mstore.errors import MstoreError
-from mstore.format.safetensors import Span, parse_header
+from mstore.format.dtypes import tensor_size
+from mstore.format.layout import Span
 from mstore.ids import ID_SIZE, Buffer, ObjectId
 from mstore.objects import TensorFile
 from mstore.ops.encoding import width_of
@@ -191,10 +192,11 @@ class SketchIndex:
         with suppress(MstoreError):
             for found in walk_files(odb, odb.version(ObjectId(version)).tree):
                 if isinstance(found.file, TensorFile):
-                    spans = parse_header(found.file.header, found.file.size).spans
-                    for span, (_, oid) in zip(spans, found.file.tensors, strict=False):
-                        if span.stop - span.start >= MIN_SKETCHED:
-                            yield span, oid
+                    for name, oid in found.file.tensors:
+                        tensor = odb.tensor(ObjectId(oid))
+                        size = tensor_size(tensor.dtype, tensor.shape)
+                        if size >= MIN_SKETCHED:
+                            yield Span(name, tensor.dtype, tensor.shape, 0, size), oid
 
 
 class _Cache:

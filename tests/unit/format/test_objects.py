@@ -66,6 +66,9 @@ OPAQUES = st.lists(st.integers(1, CHUNK_SIZE), max_size=4).flatmap(
 TENSOR_FILES = IDS.map(
     lambda oid: TensorFile("safetensors", len(HEADER) + 9, HEADER, (("a.weight", oid), ("b", oid)))
 )
+PLACED_FILES = IDS.map(
+    lambda oid: TensorFile("torch", 20, b"PK\3\4", (("w", oid), ("tied", oid)), (4, 9))
+)
 TREES = st.dictionaries(
     st.from_regex(r"[a-z0-9_]{1,9}\.[a-z]{1,3}", fullmatch=True).filter(
         lambda name: not name.startswith(("con.", "aux.", "nul.", "prn.", "com", "lpt"))
@@ -91,7 +94,7 @@ VERSIONS = st.builds(
     metrics=st.dictionaries(st.text(max_size=5), st.floats(allow_nan=False), max_size=3),
     metadata=FIELDS,
 )
-OBJECTS = st.one_of(TENSORS, OPAQUES, TENSOR_FILES, TREES, VERSIONS)
+OBJECTS = st.one_of(TENSORS, OPAQUES, TENSOR_FILES, PLACED_FILES, TREES, VERSIONS)
 
 
 def packed(value: object) -> bytes:
@@ -114,6 +117,7 @@ def changed(value: Object, **fields: object) -> bytes:
 TENSOR = Tensor("F32", (2,), ID)
 OPAQUE = OpaqueFile(5, (2, 3), ID + ID)
 TENSOR_FILE = TensorFile("safetensors", len(HEADER) + 9, HEADER, (("a.weight", ID), ("b", ID)))
+PLACED_FILE = TensorFile("gguf", 9, b"GGUF", (("a", ID), ("b", ID)), (4, 4))
 TREE = Tree((TreeEntry("a", "file", ID), TreeEntry("b", "tree", ID)))
 VERSION = Version(tree=ID, size=1, time=2)
 
@@ -203,6 +207,7 @@ def test_other_spellings_are_refused(kind: Kind, payload: bytes) -> None:
         (Kind.TENSOR, changed(TENSOR, dtype="F2"), "unknown dtype 'F2'"),
         (Kind.FILE, changed(OPAQUE, form="delta"), "'delta'"),
         (Kind.FILE, changed(TENSOR_FILE, format="gguf"), "'gguf'"),
+        (Kind.FILE, changed(TENSOR_FILE, format="keras"), "'keras'"),
         (Kind.TREE, changed(TREE, mode=1), "unknown field `mode`"),
         (Kind.TREE, packed({"entries": [["a", "link", ID]]}), "'link'"),
         (Kind.VERSION, changed(VERSION, network=ID), "unknown field `network`"),
@@ -239,6 +244,16 @@ def test_what_is_newer_is_unsupported(kind: Kind, payload: bytes, reason: str) -
         (Kind.FILE, changed(OPAQUE, sizes=[-1, 6]), "outside 1 to"),
         (Kind.FILE, changed(OPAQUE, size=CHUNK_SIZE + 2, sizes=[CHUNK_SIZE + 1, 1]), "outside"),
         (Kind.FILE, changed(TENSOR_FILE, size=3), "the file has only 3"),
+        (Kind.FILE, changed(TENSOR_FILE, places=[0, 1]), "other formats than safetensors"),
+        (Kind.FILE, changed(PLACED_FILE, size=3), "at most 3 can be"),
+        (Kind.FILE, changed(PLACED_FILE, size=1 << 25, header=bytes((16 << 20) + 1)), "at most"),
+        (Kind.FILE, changed(PLACED_FILE, size=1 << 63), "over the limit"),
+        (Kind.FILE, changed(PLACED_FILE, places=[4]), "1 places for 2 tensors"),
+        (Kind.FILE, changed(PLACED_FILE, places=[4, 10]), "one of 0 to 9"),
+        (Kind.FILE, changed(PLACED_FILE, places=[-1, 4]), "one of 0 to 9"),
+        (Kind.FILE, changed(PLACED_FILE, places=[5, 4]), "order of their places"),
+        (Kind.FILE, changed(PLACED_FILE, tensors=[["b", ID], ["a", ID]]), "order of their places"),
+        (Kind.FILE, changed(PLACED_FILE, tensors=[["a", ID], ["a", ID]]), "one name twice"),
         (Kind.FILE, changed(TENSOR_FILE, size=1 << 63), "over the limit"),
         (Kind.FILE, changed(TENSOR_FILE, header=HEADER + b" "), "its length field says"),
         (Kind.FILE, changed(TENSOR_FILE, header=b""), "shorter than its length"),

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 import mstore
 from mstore.errors import MstoreError
-from mstore.format.safetensors import Span
+from mstore.format.layout import Span
 from mstore.ids import ObjectId
 from mstore.objects import CHUNK_SIZE, Tensor
 from mstore.ops.bases import MAX_DEPTH, Bases, fit

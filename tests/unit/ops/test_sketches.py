@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mstore.format.safetensors import Span
+from mstore.format.layout import Span
 from mstore.ids import ObjectId
 from mstore.ops.sketches import (
     ELEMENTS,

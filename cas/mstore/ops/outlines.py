@@ -1,0 +1,69 @@
+"""What is in a file that is about to be stored: tensors, or bytes that say nothing."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from mstore.errors import CorruptError, InvalidInputError, UnsupportedError
+from mstore.format.layout import Outline, owners
+from mstore.format.model_files import outline_of
+from mstore.format.safetensors import LENGTH_SIZE, Header, header_length, parse_header
+from mstore.ids import ID_SIZE, ObjectId
+from mstore.objects import CHUNK_SIZE, Tensor, TensorFile
+from mstore.ops.sources import Source
+
+
+def read_outline(source: Source) -> Outline | None:
+    """The tensors of a file, or None when it is kept as bytes (SPEC §6.3).
+
+    A file named ``.safetensors`` that breaks a rule is refused with CorruptError; any other file
+    that does is simply not one. Reads little more than the bytes that belong to no tensor.
+    """
+    try:
+        header = _header(source)
+    except (CorruptError, InvalidInputError) as error:
+        if source.label.endswith(".safetensors"):
+            hint = error.hint or "nothing was stored; re-save it with a current safetensors"
+            raise CorruptError(f"'{source.label}': {error}", hint=hint) from error
+        header = None
+    if header is not None:
+        return Outline("safetensors", header.header, header.spans)
+    try:
+        return outline_of(source.size, partial(_read, source))
+    except (CorruptError, UnsupportedError):
+        return None
+
+
+def tensors_in(outline: Outline, ids: bytes) -> Iterator[Tensor]:
+    """The tensors of a file; ``ids`` are those of its chunks, tied tensors once."""
+    chunks: dict[int, bytes] = {}
+    at = 0
+    for span in owners(outline.spans):
+        size = -(-(span.stop - span.start) // CHUNK_SIZE) * ID_SIZE
+        chunks[span.start] = ids[at : at + size]
+        at += size
+    for span in outline.spans:
+        own = chunks[span.start] if span.start < span.stop else b""
+        yield Tensor(span.dtype, span.shape, own)
+
+
+def tensor_file(outline: Outline, size: int, oids: Sequence[ObjectId]) -> TensorFile:
+    """A file of ``size`` bytes whose tensors have these ids."""
+    named = zip(outline.spans, oids, strict=True)
+    tensors = tuple((span.name, bytes(oid)) for span, oid in named)
+    follow = outline.format == "safetensors"
+    places = () if follow else tuple(span.start for span in outline.spans)
+    return TensorFile(outline.format, size, outline.literals, tensors, places)
+
+
+def _header(source: Source) -> Header | None:
+    if source.size < LENGTH_SIZE and not source.label.endswith(".safetensors"):
+        return None
+    head = _read(source, 0, min(LENGTH_SIZE, source.size))
+    length = header_length(head, source.size)
+    return parse_header(_read(source, 0, LENGTH_SIZE + length), source.size)
+
+
+def _read(source: Source, start: int, size: int) -> bytes:
+    content = bytearray(size)
+    source.read_into(start, memoryview(content))
+    return bytes(content)
