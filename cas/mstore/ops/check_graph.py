@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from mstore.errors import CorruptError, MstoreError, NotFoundError, StorageError, UnsupportedError
 from mstore.format.dtypes import tensor_size
-from mstore.format.layout import layout
+from mstore.format.model_files import Shape, check_literals
 from mstore.format.names import MAX_FOLDER_DEPTH, MAX_NAMES
 from mstore.format.objects import parse_tensor_file
 from mstore.format.safetensors import Header
@@ -23,7 +23,6 @@ from mstore.odb import ObjectDatabase, is_unreachable
 from mstore.ops.walk import check_depth, records_of, require_single, split_ids
 
 Pairs = frozenset[tuple[str, bytes]]
-Shape = tuple[str, tuple[int, ...]]
 
 
 class Fault(NamedTuple):
@@ -323,8 +322,9 @@ def _disagreement(file: TensorFile, shapes: list[Shape | None]) -> str:
     try:
         if file.format == "safetensors":
             return _header_disagreement(parse_tensor_file(file), shapes)
-        if None not in shapes:
-            layout(file, [tensor_size(*shape) for shape in shapes if shape is not None])
+        known = [shape for shape in shapes if shape is not None]
+        if len(known) == len(shapes):
+            check_literals(file, known)
     except CorruptError as error:
         return str(error)
     return ""

@@ -5,6 +5,7 @@ versions, so that a version is recognised also after its bytes were stripped.
 """
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -14,10 +15,11 @@ from mstore.format.objects import encode_object
 from mstore.ids import Buffer, ObjectId, hash_model, hash_object
 from mstore.objects import Object, OpaqueFile, TensorFile
 from mstore.odb import ObjectDatabase
+from mstore.ops.chunking import Hasher
 from mstore.ops.describe import labels_by_version
 from mstore.ops.intake import Progress, store_tree
 from mstore.ops.names import tags
-from mstore.ops.sources import scan_paths
+from mstore.ops.sources import SourceTree, scan_paths
 from mstore.ops.walk import walk_files
 from mstore.parts import Parts
 
@@ -66,6 +68,8 @@ class _Ids:
     def __init__(self) -> None:
         self.new_bytes = 0
         self.files: list[ObjectId] = []
+        self.has_places = False
+        """Whether one of them is kept as tensors, but is not safetensors."""
 
     def lacks(self, oid: bytes) -> bool:
         """No chunk is worth encoding."""
@@ -82,6 +86,7 @@ class _Ids:
         oid = hash_object(*encode_object(value))
         if isinstance(value, OpaqueFile | TensorFile):
             self.files.append(oid)
+            self.has_places |= isinstance(value, TensorFile) and bool(value.places)
         return oid
 
 
@@ -97,16 +102,39 @@ def identify(
     stored = store_tree(ids, source, progress)
     model_hash = hash_model(stored.tensors) if stored.tensors else None
     candidates = list(_candidates(parts))
-    stray = ids.files[0] if source.single else None
-    exact = [
-        match
-        for candidate in candidates
-        for match in _matches(parts, candidate, stored.id, stray, model_hash)
-    ]
+    strays = set(ids.files) if source.single else None
+    exact = _exact(parts, candidates, stored.id, strays, model_hash)
+    if ids.has_places and source.single and not any(match.how == "bytes" for match in exact):
+        # An earlier mstore stored such a file as bytes.
+        strays = {_as_bytes(source)}
+        exact = _exact(parts, candidates, stored.id, strays, None) or exact
     nearest = None
     if not exact:
         nearest = _nearest(parts, candidates, [ObjectId(oid) for _, oid in stored.tensors])
     return Identified(tuple(exact), model_hash, nearest)
+
+
+def _exact(
+    parts: Parts,
+    candidates: list[Candidate],
+    tree: ObjectId,
+    strays: set[ObjectId] | None,
+    model_hash: ObjectId | None,
+) -> list[Match]:
+    return [
+        match
+        for candidate in candidates
+        for match in _matches(parts, candidate, tree, strays, model_hash)
+    ]
+
+
+def _as_bytes(source: SourceTree) -> ObjectId:
+    """The id that a file has when it is stored as bytes; reads it once more."""
+    with source.files[0].open() as content, closing(Hasher()) as hasher:
+        chunks = [(chunk.id, len(chunk.content)) for chunk in hasher.opaque_chunks(content)]
+        sizes = tuple(size for _, size in chunks)
+        file = OpaqueFile(content.size, sizes, b"".join(oid for oid, _ in chunks))
+    return hash_object(*encode_object(file))
 
 
 def _candidates(parts: Parts) -> Iterator[Candidate]:
@@ -123,15 +151,15 @@ def _matches(
     parts: Parts,
     candidate: Candidate,
     tree: ObjectId,
-    stray: ObjectId | None,
+    strays: set[ObjectId] | None,
     model_hash: ObjectId | None,
 ) -> Iterator[Match]:
     version = parts.odb.version(candidate.version)
-    if stray is None:
+    if strays is None:
         same = ["" for _ in range(version.tree == tree)]
     else:
         found = walk_files(parts.odb, version.tree)
-        same = ["" if version.single else ":" + file.path for file in found if file.id == stray]
+        same = ["" if version.single else ":" + file.path for file in found if file.id in strays]
     for suffix in same:
         yield Match(candidate.label + suffix, candidate.version, "bytes")
     if not same and model_hash is not None and version.model_hash == model_hash:

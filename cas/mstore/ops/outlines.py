@@ -1,14 +1,19 @@
 """What is in a file that is about to be stored: tensors, or bytes that say nothing."""
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
+from itertools import takewhile
 
-from mstore.errors import CorruptError, InvalidInputError, UnsupportedError
+from mstore.errors import CorruptError, InvalidInputError, NotFoundError, UnsupportedError
 from mstore.format.layout import Outline, owners
-from mstore.format.model_files import outline_of
+from mstore.format.model_files import outline_of, why_opaque
 from mstore.format.safetensors import LENGTH_SIZE, Header, header_length, parse_header
 from mstore.ids import ID_SIZE, ObjectId
-from mstore.objects import CHUNK_SIZE, Tensor, TensorFile
+from mstore.objects import CHUNK_SIZE, OpaqueFile, Tensor, TensorFile
+from mstore.odb import ObjectDatabase
+from mstore.ops.payload import opaque_pieces
 from mstore.ops.sources import Source
 
 
@@ -31,6 +36,24 @@ def read_outline(source: Source) -> Outline | None:
         return outline_of(source.size, partial(_read, source))
     except (CorruptError, UnsupportedError):
         return None
+
+
+def why_not_loaded(odb: ObjectDatabase, file: OpaqueFile) -> str:
+    """Why a file of the store is kept as bytes although it has weights, else an empty text."""
+    pieces = opaque_pieces(file)
+
+    def read(start: int, size: int) -> bytes:
+        content = bytearray(size)
+        at = max(0, bisect_right(pieces, start, key=lambda piece: piece.start) - 1)
+        for piece in takewhile(lambda piece: piece.start < start + size, pieces[at:]):
+            low, high = max(piece.start, start), min(piece.start + piece.size, start + size)
+            chunk = memoryview(odb.read(piece.id))
+            content[low - start : high - start] = chunk[low - piece.start : high - piece.start]
+        return bytes(content)
+
+    with suppress(NotFoundError):
+        return why_opaque(file.size, read)
+    return ""
 
 
 def tensors_in(outline: Outline, ids: bytes) -> Iterator[Tensor]:

@@ -10,12 +10,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from mstore.adapters import framework as adapter
-from mstore.errors import InvalidInputError, NotFoundError
+from mstore.errors import InvalidInputError, NotFoundError, UnsupportedError
 from mstore.format.dtypes import tensor_size
 from mstore.format.safetensors import parse_header
 from mstore.ids import ObjectId
-from mstore.objects import Tensor, TensorFile
+from mstore.objects import OpaqueFile, Tensor, TensorFile
 from mstore.ops.memory import Arena
+from mstore.ops.outlines import why_not_loaded
 from mstore.ops.payload import (
     Placed,
     each_batch,
@@ -25,7 +26,7 @@ from mstore.ops.payload import (
     require_payload,
     tensor_pieces,
 )
-from mstore.ops.walk import split_ids, walk_files
+from mstore.ops.walk import FoundFile, split_ids, walk_files
 from mstore.parts import Parts
 from mstore.revision import Resolved, resolve
 
@@ -96,7 +97,11 @@ class Reader:
         return self._adapter.array(tensor.dtype, tensor.shape, content)
 
     def load(self, *, verify: bool = True) -> dict[str, Any]:
-        """Every tensor by name. Hashes on several threads unless ``verify`` is off."""
+        """Every tensor by name. Hashes on several threads unless ``verify`` is off.
+
+        UnsupportedError when there are none because a file with weights is not understood.
+        """
+        self._require_tensors()
         tensors = {name: self.tensor(name) for name in self._ids}
         contents = self._contents(list(tensors.values()), verify=verify)
         return {
@@ -158,6 +163,7 @@ class Reader:
 
     def tensor(self, name: str) -> Tensor:
         """The description of a tensor; NotFoundError for an unknown name."""
+        self._require_tensors()
         if name not in self._ids:
             raise NotFoundError(
                 f"'{self._target.text}' has no tensor '{name}'",
@@ -165,12 +171,26 @@ class Reader:
             )
         return self._parts.odb.tensor(self._ids[name])
 
-    def _tensor_files(self) -> list[tuple[str, TensorFile]]:
+    def _require_tensors(self) -> None:
+        """Say what is wrong with a file of weights that is kept as bytes, if nothing is there."""
+        for found in () if self._ids else self._walk():
+            if not isinstance(found.file, OpaqueFile):
+                continue
+            reason = why_not_loaded(self._parts.odb, found.file)
+            if reason:
+                raise UnsupportedError(
+                    f"'{found.path}' of '{self._target.text}' cannot be loaded: {reason}",
+                    hint="it is kept as bytes, which mstore get writes; nothing in it was run",
+                )
+
+    def _walk(self) -> list[FoundFile]:
         tree = self._parts.odb.version(self._target.version).tree
+        files = walk_files(self._parts.odb, tree)
+        return [found for found in files if self._target.path in (None, found.path)]
+
+    def _tensor_files(self) -> list[tuple[str, TensorFile]]:
         return [
-            (found.path, found.file)
-            for found in walk_files(self._parts.odb, tree)
-            if self._target.path in (None, found.path) and isinstance(found.file, TensorFile)
+            (found.path, found.file) for found in self._walk() if isinstance(found.file, TensorFile)
         ]
 
     def _collect(self) -> dict[str, ObjectId]:
