@@ -16,9 +16,11 @@ from blake3 import blake3
 from mstore.backends.memory import MemoryBackend
 from mstore.codecs import DELTA_PCO, PCO, PLANES, SPARSE, SPLIT_FLOAT, ZSTD, decode
 from mstore.errors import CorruptError, InvalidInputError, NotFoundError, UnsupportedError
-from mstore.format import bundle, config, names, objects, pack, slots
+from mstore.format import bundle, config, model_files, names, objects, pack, pickle_outline, slots
 from mstore.format import safetensors as headers
+from mstore.format.layout import LiteralPart, layout
 from mstore.ids import Kind
+from mstore.objects import TensorFile
 from mstore.parts import Parts, init_parts
 from mstore.revision import resolve
 
@@ -142,6 +144,39 @@ def _ask_the_library(header: headers.Header, whole: bytes) -> None:
     assert theirs == ours
 
 
+def fuzz_model_file(content: bytes) -> None:
+    """A whole file of any format; what is taken apart can be put together and found again."""
+
+    def read(start: int, size: int) -> bytes:
+        assert 0 <= start <= start + size <= len(content)
+        return content[start : start + size]
+
+    try:
+        found = model_files.outline_of(len(content), read)
+    except REFUSED:
+        return
+    bodies = [content[span.start : span.stop] for span in found.spans]
+    ids = [
+        blake3(repr(span[1:3]).encode() + body).digest()
+        for span, body in zip(found.spans, bodies, strict=True)
+    ]
+    tensors = tuple((span.name, oid) for span, oid in zip(found.spans, ids, strict=True))
+    places = tuple(span.start for span in found.spans)
+    file = TensorFile(found.format, len(content), found.literals, tensors, places)
+    objects.encode_object(file)
+    parts = layout(file, [len(body) for body in bodies])
+    assert content == b"".join(
+        part.content if isinstance(part, LiteralPart) else bodies[part.number] for part in parts
+    )
+    model_files.check_literals(file, [(span.dtype, span.shape) for span in found.spans])
+
+
+def fuzz_pickle(content: bytes) -> None:
+    """The pickle of an archive; nothing in it is ever run."""
+    with contextlib.suppress(*REFUSED):
+        pickle_outline.tensors_in(content)
+
+
 def fuzz_ref_name(content: bytes) -> None:
     """The name of a ref, the folder of one, and the key of a slot."""
     text = content.decode("utf-8", "surrogateescape")
@@ -246,6 +281,11 @@ TARGETS: dict[str, Target] = {
     "config": fuzz_config,
     "safetensors": fuzz_safetensors,
     "safetensors_json": fuzz_safetensors_json,
+    "torch": fuzz_model_file,
+    "gguf": fuzz_model_file,
+    "onnx": fuzz_model_file,
+    "numpy": fuzz_model_file,
+    "pickle": fuzz_pickle,
     "ref_name": fuzz_ref_name,
     "file_name": fuzz_file_name,
     "zstd": fuzz_zstd,

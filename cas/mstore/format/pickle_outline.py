@@ -17,8 +17,8 @@ from mstore.errors import CorruptError, UnsupportedError
 
 MAX_STEPS: Final = 1 << 22
 """Instructions of a pickle: those of some 150,000 tensors."""
-MAX_NODES: Final = 1 << 20
-"""Values that are visited on the way to the tensors; one may be reached on many ways."""
+MAX_NODES: Final = 1 << 18
+"""Lists, maps and tensors that are visited; one may be reached on many ways."""
 MAX_NESTED: Final = 64
 """Lists and maps inside one another."""
 NAMELESS: Final = "tensor"
@@ -116,7 +116,7 @@ def _walk(root: object) -> Iterator[tuple[str, View]]:
             return
         path, value = waiting.pop()
         if isinstance(value, View):
-            yield ".".join(path) or NAMELESS, value
+            yield ".".join(path) if path else NAMELESS, value
             continue
         if len(path) > MAX_NESTED:
             message = f"the pickle nests more than {MAX_NESTED} values"
@@ -248,7 +248,7 @@ class _Machine:
             raise TypeError(message)
         full = f"{module}.{name}"
         if full not in _CALLS and full not in _NAMES:
-            message = f"the pickle names '{full[:200]}', which may be code"
+            message = f"the pickle names '{full[:200]}', which describes no tensor"
             raise UnsupportedError(message)
         self.push(Global(full))
 
@@ -332,6 +332,7 @@ _CALLS: Final[dict[str, Callable[..., object]]] = {
     "torch.Size": _plain,
     "torch.device": _plain,
     "_codecs.encode": _plain,
+    "__builtin__.bytes": _plain,
     "__builtin__.set": _plain,
     "builtins.set": _plain,
 }

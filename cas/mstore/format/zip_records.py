@@ -6,6 +6,7 @@ it is, no name twice. ``torch.save`` and ``numpy.savez`` write such archives.
 
 import struct
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from mstore.errors import CorruptError, UnsupportedError
@@ -47,11 +48,17 @@ def records(size: int, read: Read) -> dict[str, Record]:
     directory = _find_directory(size, read)
     content = read(directory.start, directory.size)
     found: dict[str, Record] = {}
+    taken: list[tuple[int, int]] = []
     for name, stored, header in _entries(content, directory.entries):
         if name in found:
             message = f"record '{name}' stands twice"
             raise CorruptError(message)
         found[name] = _locate(name, stored, header, directory.start, read)
+        taken.append((header, found[name].start + stored))
+    taken.sort()
+    if any(start < stop for (_, stop), (start, _) in pairwise(taken)):
+        message = "two records share some of their bytes"
+        raise CorruptError(message)
     return found
 
 
@@ -60,14 +67,12 @@ def _find_directory(size: int, read: Read) -> _Directory:
     if start < 0:
         message = "too short for an archive"
         raise CorruptError(message)
-    mark, disk, first_disk, here, count, length, offset, comment = _END.unpack(
-        read(start, _END.size)
-    )
+    mark, *fields, comment = _END.unpack(read(start, _END.size))
     if mark != b"PK\x05\x06" or comment:
         message = "no directory at the end"
         raise CorruptError(message)
-    if _WIDE_COUNT in (here, count) or _WIDE in (length, offset):
-        start, disk, first_disk, here, count, length, offset = _wide_end(start, read)
+    start, fields = _wide_end(start, fields, read)
+    disk, first_disk, here, count, length, offset = fields
     if disk or first_disk or here != count:
         message = "an archive in pieces"
         raise UnsupportedError(message)
@@ -77,21 +82,31 @@ def _find_directory(size: int, read: Read) -> _Directory:
     return _Directory(count, offset, length)
 
 
-def _wide_end(end: int, read: Read) -> tuple[int, int, int, int, int, int, int]:
-    """Where the end of a zip64 directory stands, and the fields of it that a zip has too."""
+def _wide_end(end: int, fields: list[int], read: Read) -> tuple[int, list[int]]:
+    """Where the directory must end, and the fields of its end: those of zip64 where it has them.
+
+    Some readers look for zip64 always, others only where a field is too large for 32 bits: both
+    must see the same.
+    """
     at = end - _LOCATOR.size
-    if at < 0:
-        message = "no place of the zip64 directory"
-        raise CorruptError(message)
-    mark, _, start, _ = _LOCATOR.unpack(read(at, _LOCATOR.size))
-    if mark != b"PK\x06\x07" or start + _END_64.size > at:
-        message = "no place of the zip64 directory"
-        raise CorruptError(message)
-    fields = _END_64.unpack(read(start, _END_64.size))
-    if fields[0] != b"PK\x06\x06":
+    mark, disk, start, _ = _LOCATOR.unpack(read(at, _LOCATOR.size)) if at >= 0 else (b"", 0, 0, 0)
+    if mark != b"PK\x06\x07":
+        if _WIDE_COUNT in fields[:4] or _WIDE in fields[4:]:
+            message = "no zip64 directory"
+            raise CorruptError(message)
+        return end, fields
+    if disk or start + _END_64.size > at:
         message = "no zip64 directory at its place"
         raise CorruptError(message)
-    return start, *fields[4:10]
+    mark, _, _, _, *found = _END_64.unpack(read(start, _END_64.size))
+    limits = (_WIDE_COUNT,) * 4 + (_WIDE,) * 2
+    same = all(
+        short in (long, limit) for short, long, limit in zip(fields, found, limits, strict=True)
+    )
+    if mark != b"PK\x06\x06" or not same:
+        message = "a zip64 directory that is another one"
+        raise CorruptError(message)
+    return start, found
 
 
 def _entries(content: bytes, count: int) -> Iterator[tuple[str, int, int]]:
