@@ -10,10 +10,10 @@ stand for. It imports nothing and calls nothing: a name that is not on the list 
 
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from mstore.errors import CorruptError, UnsupportedError
+from mstore.format.pickle_names import CALLS, DTYPES, Global, Storage, View
 
 MAX_STEPS: Final = 1 << 22
 """Instructions of a pickle: those of some 150,000 tensors."""
@@ -23,71 +23,6 @@ MAX_NESTED: Final = 64
 """Lists and maps inside one another."""
 NAMELESS: Final = "tensor"
 """The name of a tensor that is all that a file holds."""
-
-STORAGE_DTYPES: Final = {
-    "FloatStorage": "F32",
-    "DoubleStorage": "F64",
-    "HalfStorage": "F16",
-    "BFloat16Storage": "BF16",
-    "ByteStorage": "U8",
-    "CharStorage": "I8",
-    "ShortStorage": "I16",
-    "IntStorage": "I32",
-    "LongStorage": "I64",
-    "BoolStorage": "BOOL",
-    "ComplexFloatStorage": "C64",
-}
-"""The dtypes of torch's typed storages."""
-TORCH_DTYPES: Final = {
-    "bool": "BOOL",
-    "uint8": "U8",
-    "int8": "I8",
-    "float8_e5m2": "F8_E5M2",
-    "float8_e4m3fn": "F8_E4M3",
-    "float8_e8m0fnu": "F8_E8M0",
-    "float8_e4m3fnuz": "F8_E4M3FNUZ",
-    "float8_e5m2fnuz": "F8_E5M2FNUZ",
-    "int16": "I16",
-    "uint16": "U16",
-    "float16": "F16",
-    "bfloat16": "BF16",
-    "int32": "I32",
-    "uint32": "U32",
-    "float32": "F32",
-    "complex64": "C64",
-    "float64": "F64",
-    "int64": "I64",
-    "uint64": "U64",
-}
-"""The names that torch gives to dtypes."""
-
-
-class Global(NamedTuple):
-    """A name that a pickle refers to: "module.name"."""
-
-    name: str
-
-
-class Storage(NamedTuple):
-    """The numbers in a record of the archive, or its bytes where dtype is empty."""
-
-    dtype: str
-    key: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class View:
-    """A tensor: some numbers of a storage; offset and strides count numbers."""
-
-    storage: Storage
-    dtype: str
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-
-class Plain(NamedTuple):
-    """A value that is no tensor and holds none."""
 
 
 def tensors_in(content: bytes) -> list[tuple[str, View]]:
@@ -247,7 +182,7 @@ class _Machine:
             message = "a name that is no text"
             raise TypeError(message)
         full = f"{module}.{name}"
-        if full not in _CALLS and full not in _NAMES:
+        if full not in CALLS and full not in DTYPES:
             message = f"the pickle names '{full[:200]}', which describes no tensor"
             raise UnsupportedError(message)
         self.push(Global(full))
@@ -258,7 +193,7 @@ class _Machine:
         if word != "storage" or type(kind) is not Global or type(key) is not str:
             message = "a record that is no storage"
             raise TypeError(message)
-        self.push(Storage(_NAMES[kind.name], key))
+        self.push(Storage(DTYPES[kind.name], key))
 
     def call(self) -> None:
         """Put on the stack what a known name stands for with these arguments."""
@@ -266,7 +201,7 @@ class _Machine:
         if type(target) is not Global or type(arguments) is not tuple:
             message = "a call of what is no name"
             raise TypeError(message)
-        value = _CALLS[target.name](*arguments)
+        value = CALLS[target.name](*arguments)
         if type(value) is View and value not in arguments:
             self.views.append(value)
         self.push(value)
@@ -277,72 +212,6 @@ class _Machine:
         if type(self.top()) is not dict:
             message = "attributes of what is no map"
             raise TypeError(message)
-
-
-def _tensor(storage: object, *rest: Any) -> View:  # noqa: ANN401 - what the pickle gives
-    """torch._utils._rebuild_tensor_v2: offset, shape, strides, two flags, and metadata if any."""
-    dtype = storage.dtype if type(storage) is Storage else ""
-    return _view(storage, dtype, rest[:3], rest[5:])
-
-
-def _untyped_tensor(storage: object, *rest: Any) -> View:  # noqa: ANN401 - what the pickle gives
-    """torch._utils._rebuild_tensor_v3: as ``_tensor``, with a dtype before the metadata."""
-    dtype = _NAMES[rest[5].name] if type(rest[5]) is Global else ""
-    return _view(storage, dtype, rest[:3], rest[6:])
-
-
-def _view(storage: object, dtype: str, where: tuple[Any, ...], metadata: tuple[Any, ...]) -> View:
-    offset, shape, strides = where
-    numbers = (offset, *shape, *strides)
-    if type(storage) is not Storage or not all(type(n) is int and n >= 0 for n in numbers):
-        message = "a tensor that is none"
-        raise TypeError(message)
-    if any(metadata) or not dtype:
-        # A conjugated or negated view: its bytes are not its numbers.
-        message = "the pickle holds a tensor that is more than a view of numbers"
-        raise UnsupportedError(message)
-    return View(storage, dtype, offset, tuple(shape), tuple(strides))
-
-
-def _parameter(tensor: View, *rest: object) -> View:
-    """torch._utils._rebuild_parameter, with or without a state."""
-    del rest
-    if type(tensor) is not View:
-        message = "a parameter that is none"
-        raise TypeError(message)
-    return tensor
-
-
-def _map() -> dict[object, object]:
-    """collections.OrderedDict: what is in it comes later."""
-    return {}
-
-
-def _plain(*arguments: object) -> Plain:
-    del arguments
-    return Plain()
-
-
-_CALLS: Final[dict[str, Callable[..., object]]] = {
-    "collections.OrderedDict": _map,
-    "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_tensor_v3": _untyped_tensor,
-    "torch._utils._rebuild_parameter": _parameter,
-    "torch._utils._rebuild_parameter_with_state": _parameter,
-    "torch.Size": _plain,
-    "torch.device": _plain,
-    "_codecs.encode": _plain,
-    "__builtin__.bytes": _plain,
-    "__builtin__.set": _plain,
-    "builtins.set": _plain,
-}
-"""What may be called, and what it gives."""
-_NAMES: Final[dict[str, str]] = {
-    **{f"torch.{name}": dtype for name, dtype in STORAGE_DTYPES.items()},
-    **{f"torch.{name}": dtype for name, dtype in TORCH_DTYPES.items()},
-    "torch.storage.UntypedStorage": "",
-}
-"""What stands for a dtype."""
 
 
 def _text(size: int) -> Callable[[_Machine], None]:

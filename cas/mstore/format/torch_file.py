@@ -6,7 +6,8 @@ from typing import Final
 from mstore.errors import CorruptError, UnsupportedError
 from mstore.format.dtypes import DTYPE_BITS, tensor_size
 from mstore.format.layout import MAX_LITERALS, Read, Span
-from mstore.format.pickle_outline import View, tensors_in
+from mstore.format.pickle_names import View
+from mstore.format.pickle_outline import tensors_in
 from mstore.format.safetensors import check_tensor_name
 from mstore.format.zip_records import Record
 
