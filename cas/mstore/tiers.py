@@ -21,6 +21,8 @@ from mstore.refs import REMOTES, RefStore
 
 T = TypeVar("T")
 
+MAX_LENT = 1 << 22
+"""Chunks that a store may have elsewhere (SPEC §11)."""
 MODELS = "tier/store-"
 """How the models begin that keep the chunks of other stores alive; the rest is a store's id."""
 PREFIX = "tier-"
@@ -69,13 +71,18 @@ def tiers(refs: RefStore) -> list[Tier]:
 
 
 def listed_chunks(odb: ObjectDatabase, version: bytes) -> Chunks:
-    """The chunks that a version is made of; errors as reading its description has."""
+    """The chunks that a version is made of; errors as reading its description has.
+
+    CorruptError also for a version of tensors, and for more chunks than ``MAX_LENT``.
+    """
     ids: list[ObjectId] = []
     sizes: list[int] = []
     for entry in odb.tree(odb.version(version).tree).entries:
         file = odb.file(entry.id)
         if not isinstance(file, OpaqueFile):
             raise CorruptError(f"version '{version.hex()}' lists chunks, but has a file of tensors")
+        if len(ids) + len(file.sizes) > MAX_LENT:
+            raise CorruptError(f"version '{version.hex()}' lists more than {MAX_LENT} chunks")
         at = range(0, len(file.chunks), ID_SIZE)
         ids += [ObjectId(file.chunks[start : start + ID_SIZE]) for start in at]
         sizes += file.sizes
@@ -144,6 +151,8 @@ class Tiers:
         places: dict[bytes, tuple[Tier, ...]] = {}
         for tier, oid in self._listed(known):
             places[oid] = (*places.get(oid, ()), tier)
+            if len(places) == MAX_LENT:
+                break
         return places
 
     def _listed(self, known: tuple[Tier, ...]) -> Iterator[tuple[Tier, ObjectId]]:

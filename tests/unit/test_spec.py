@@ -8,7 +8,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from mstore import codecs, objects
+from mstore import codecs, objects, tiers
 from mstore.backends.base import FOLDERS
 from mstore.codecs import (
     _elements,
@@ -304,6 +304,7 @@ LIMITS = {
     "generation": slots.MAX_GENERATION,
     "rows of a pack index": pack.MAX_ROWS,
     "bases below a chunk": MAX_CHAIN,
+    "chunks in other places": tiers.MAX_LENT,
     "pack, as written": pack.PACK_CAP,
     "config": config.MAX_CONFIG,
     "manifest of a bundle": bundle.MAX_MANIFEST,

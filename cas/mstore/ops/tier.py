@@ -29,7 +29,7 @@ from mstore.ops.shelf import Shelf
 from mstore.ops.tier_choice import low_chunks, needing
 from mstore.parts import Parts, Transaction, open_there
 from mstore.refs import HEADS, REMOTES, Change, RefTable
-from mstore.tiers import MODELS, Tier, listed_chunks, open_tier, tier_name, tiers
+from mstore.tiers import MAX_LENT, MODELS, Tier, listed_chunks, open_tier, tier_name, tiers
 
 Progress = Callable[[int, int, int], None]
 """Called with the bytes of chunks done, their bytes in all, and those that travelled so far."""
@@ -112,6 +112,7 @@ def give(
     if dry_run:
         lacking = (size for oid, size in found.going.items() if not there.odb.is_live(oid))
         return replace(_finished(parts, report), bytes_sent=sum(lacking))
+    _require_few(parts, there, going)
     tally = Tally(progress)
     _keep_there(parts, there, found.going, tally)
     done = recode(parts, (), superseded=_LetGo(parts, going))
@@ -156,6 +157,16 @@ def _other_store(parts: Parts, place: str | Path) -> Parts:
     if there.config.id == parts.config.id:
         raise InvalidInputError(f"'{there.backend.location}' is the store itself, or a copy of it")
     return there
+
+
+def _require_few(parts: Parts, there: Parts, going: frozenset[ObjectId]) -> None:
+    count = len(going | parts.odb.elsewhere.ids())
+    if count > MAX_LENT:
+        raise InvalidInputError(
+            f"{count} chunks would be at '{there.backend.location}' or other places,"
+            f" at most {MAX_LENT} may be",
+            hint="name fewer versions",
+        )
 
 
 def _finished(parts: Parts, report: TierReport) -> TierReport:

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 import mstore
+from mstore import tiers
 from mstore.backends.local import LocalBackend
 from mstore.errors import ConflictError, CorruptError, InvalidInputError, NotFoundError
+from mstore.ops import tier as tier_module
 from mstore.ops.tier import model_name
 from mstore.ops.walk import split_ids
 from mstore.parts import open_parts
@@ -492,3 +494,25 @@ def test_gc_runs_alone(cut: Store, place: Path) -> None:
         again(cut).tier(place)
     assert again(cut).fsck(full=True).clean
     assert len(again(cut).tier(place).condemned) == 1
+
+
+def test_what_is_elsewhere_is_bounded(
+    cut: Store, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More chunks than may be elsewhere are not given, and a list of more is not believed."""
+    monkeypatch.setattr(tier_module, "MAX_LENT", 4)
+    with pytest.raises(InvalidInputError, match="at most 4"):
+        cut.tier(place)
+    monkeypatch.undo()
+    cut.tier(place)
+    (tier,) = tiers.tiers(cut.parts.refs)
+    monkeypatch.setattr(tiers, "MAX_LENT", 4)
+    with pytest.raises(CorruptError, match="more than 4 chunks"):
+        tiers.listed_chunks(cut.parts.odb, tier.versions[0])
+    assert again(cut).parts.odb.elsewhere.ids() == set()
+
+
+def test_a_version_of_tensors_lists_nothing(cut: Store) -> None:
+    """Only versions of plain files say what is elsewhere: another one is damage."""
+    with pytest.raises(CorruptError, match="has a file of tensors"):
+        tiers.listed_chunks(cut.parts.odb, cut.resolve("m").version)
