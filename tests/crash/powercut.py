@@ -152,8 +152,12 @@ class Cutter:
         """Carry out one plan, and look at what is left."""
         world, oracle = self._disk.folder, self.rehearse((*plan.before, plan.name)).oracle
         copy_world(self._template / "store", world / "store")
+        # The other store keeps its power; what was given to it in another plan is not in it.
+        other = self._scratch / "other"
+        shutil.rmtree(other, ignore_errors=True)
+        copy_world(self._template / "other", other)
         if not (world / "other").is_symlink():
-            (world / "other").symlink_to(self._template / "other")
+            (world / "other").symlink_to(other)
         self._disk.settle()
         for name in plan.before:
             run_command(COMMANDS[name], world, self._files)
