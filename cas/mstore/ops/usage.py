@@ -15,6 +15,7 @@ from mstore.ops.names import tags
 from mstore.ops.walk import Bases, Roots, ancestors, records_of, roots, split_ids
 from mstore.parts import Parts
 from mstore.revision import MIN_PREFIX, resolve
+from mstore.tiers import tiers
 
 _MANY = ObjectId(bytes(32))
 """Stands for "more than one version" where a version is expected; no hash is all zeros."""
@@ -234,7 +235,10 @@ def why(parts: Parts, digits: str) -> list[Reason]:
     oid, kind = _find(parts, digits)
     labels, tagged, names = _labels(parts), _tags_by_version(parts), roots(parts)
     noun, search = kind.name.lower(), _Search(parts.odb, oid, kind)
-    holding = names.kept if kind is Kind.CHUNK else names.kept | names.described
+    lists = {one: f"chunks at '{t.place}'" for t in tiers(parts.refs) for one in t.versions}
+    labels |= lists
+    described = names.described.union(lists)
+    holding = names.kept if kind is Kind.CHUNK else names.kept | described
     reasons = [
         Reason(
             id=oid,
