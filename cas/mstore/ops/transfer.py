@@ -15,6 +15,7 @@ from mstore.ops.copying import Offer, Progress, StoreSender, Tally, receive
 from mstore.ops.offers import all_offers, rename_offer, select_offers
 from mstore.ops.places import open_place, place_path, remember_place
 from mstore.parts import Parts, init_parts, open_parts
+from mstore.tiers import MODELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def push(
     ConflictError, with nothing sent, when a model has diverged there; ``force`` moves tags only.
     """
     there = open_place(place)
-    offers = rename_offer(select_offers(parts, revisions), as_name)
+    offers = rename_offer(_offers_for(there, parts, revisions), as_name)
     report = _copy_versions(parts, there, offers, there, "push", force=force, progress=progress)
     # A store on read-only media can be pushed from; it only cannot note where to.
     with suppress(StorageError):
@@ -74,7 +75,7 @@ def pull(
     Errors as in ``push``.
     """
     there = open_place(place)
-    offers = rename_offer(select_offers(there, revisions), as_name)
+    offers = rename_offer(_offers_for(parts, there, revisions), as_name)
     report = _copy_versions(there, parts, offers, there, "pull", force=force, progress=progress)
     remember_place(parts, there)
     return report
@@ -106,6 +107,12 @@ def new_store_from(source: Parts, path: Path) -> Parts:
             )
         return found
     return init_parts(backend, source.clock, (source.backend.location, source.config.id))[0]
+
+
+def _offers_for(target: Parts, source: Parts, revisions: Sequence[str]) -> list[Offer]:
+    """What travels; the chunks that one store keeps for the other do when they are asked for."""
+    own = "" if revisions else MODELS + target.config.id
+    return [offer for offer in select_offers(source, revisions) if offer.name != own]
 
 
 def _open_if_store(backend: LocalBackend) -> Parts | None:

@@ -250,6 +250,17 @@ def test_pushing_to_the_place_itself(tiered: Store, place: Path, arrays: Arrays)
     assert size_of(far) - before < arrays["big"].nbytes / 3
 
 
+def test_pulling_from_the_place_brings_no_low_planes(tiered: Store, place: Path) -> None:
+    """All that the other store has comes, but for what it keeps for this one."""
+    mstore.open(place).put({"w": np.ones(3, "<f4")}, "theirs")
+    before = size_of(tiered)
+    report = tiered.pull(place)
+    assert dict(report.names) == {"theirs": 1}
+    assert size_of(tiered) < before + 10_000
+    mstore.open(place).push(tiered.path)
+    assert [row.name for row in again(tiered).models()] == ["m", "theirs"]
+
+
 def test_back_undoes_it(tiered: Store, place: Path, arrays: Arrays) -> None:
     """All comes back in the same steps, and the place is not needed any more."""
     middle = tiered.load("m", bits=8)
@@ -516,3 +527,10 @@ def test_a_version_of_tensors_lists_nothing(cut: Store) -> None:
     """Only versions of plain files say what is elsewhere: another one is damage."""
     with pytest.raises(CorruptError, match="has a file of tensors"):
         tiers.listed_chunks(cut.parts.odb, cut.resolve("m").version)
+
+
+def test_why_a_list_is_kept(tiered: Store, place: Path) -> None:
+    """What says which chunks are elsewhere is kept for that, and named after the place."""
+    (tier,) = tiers.tiers(tiered.parts.refs)
+    (reason,) = tiered.why(tier.versions[0].hex())
+    assert (reason.state, reason.label) == ("described", f"chunks at '{place}'")
