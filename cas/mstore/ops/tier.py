@@ -91,7 +91,8 @@ def give(
 ) -> TierReport:
     """Let the store at ``place`` have the low planes of some versions, or of all.
 
-    What reading ``bits`` leading bits takes stays here. Errors as ``store_planes``;
+    What reading ``bits`` leading bits takes stays here. Of what is elsewhere already it is noted
+    that it is there too, if so: a copy of a place can take its part. Errors as ``store_planes``;
     InvalidInputError where ``place`` is this very store; CorruptError, with nothing let go of,
     when a chunk cannot be read there.
     """
@@ -100,6 +101,7 @@ def give(
     parts.odb.refresh()
     found = low_chunks(parts, revisions, bits)
     going = frozenset(found.going)
+    kept = _kept_too(parts, there)
     report = TierReport(
         "given",
         (),
@@ -114,7 +116,7 @@ def give(
         return replace(_finished(parts, report), bytes_sent=sum(lacking))
     _require_few(parts, there, going)
     tally = Tally(progress)
-    _keep_there(parts, there, found.going, tally)
+    _keep_there(parts, there, found.going | kept, tally)
     done = recode(parts, (), superseded=_LetGo(parts, going))
     return replace(
         _finished(parts, report),
@@ -136,20 +138,25 @@ def take_back(
     NotFoundError (kind "unreachable") for a place that cannot be read; ConflictError while gc
     runs. The places keep what they have.
     """
-    found = tiers(parts.refs)
     parts.odb.refresh()
+    rows = [(_row(parts, tier), tier) for tier in tiers(parts.refs)]
+    # What a place that cannot be reached has may be in another one too.
+    rows.sort(key=lambda pair: bool(pair[0].problem))
     tally = Tally(progress)
-    chunks = 0
-    for tier in found:
-        there = open_tier(tier, open_there).odb
-        wanted = _wanted_back(parts, tier, there)
-        chunks += len(wanted)
+    brought: set[ObjectId] = set()
+    for _, tier in rows:
+        wanted = _missing(parts, tier) - brought
+        shelf = Shelf(open_tier(tier, open_there).odb if wanted else parts.odb)
+        wanted |= _listed(parts, tier.name) & set(chain.from_iterable(map(shelf.chain, wanted)))
+        brought |= wanted
         if dry_run:
-            tally.sent += sum(location.entry.raw_size for location in Shelf(there).in_order(wanted))
+            tally.sent += sum(location.entry.raw_size for location in shelf.in_order(wanted))
         else:
-            _bring(parts, tier, there, wanted, tally)
-    rows = tuple(_row(parts, tier) for tier in found)
-    return TierReport("taken back", rows, chunks=chunks, bytes_sent=tally.sent, dry_run=dry_run)
+            _bring(parts, tier, shelf, wanted, tally)
+    places = tuple(row for row, _ in rows)
+    return TierReport(
+        "taken back", places, chunks=len(brought), bytes_sent=tally.sent, dry_run=dry_run
+    )
 
 
 def _other_store(parts: Parts, place: str | Path) -> Parts:
@@ -203,7 +210,7 @@ class _LetGo:
 
 def _keep_there(parts: Parts, there: Parts, going: dict[ObjectId, int], tally: Tally) -> None:
     """Make chunks durable there, read them, name them there and then here."""
-    carrier = _carrier(parts.odb, there.odb)
+    carrier = _carrier(Shelf(parts.odb), there.odb)
     copy_objects(carrier, there, set(going), tally)
     name = tier_name(there.config.id)
     known = _listed(parts, name)
@@ -287,25 +294,33 @@ def _listed(parts: Parts, name: str) -> set[ObjectId]:
     return set(chain.from_iterable(listed_chunks(parts.odb, one).ids for one in versions))
 
 
-def _carrier(source: ObjectDatabase, target: ObjectDatabase) -> Carrier:
+def _carrier(shelf: Shelf, target: ObjectDatabase) -> Carrier:
     # Low chunks are no tensor's: what has to be coded anew is coded as bytes.
-    return Carrier(Shelf(source), target, Recoder((), lambda: ()), more_bases=False)
+    return Carrier(shelf, target, Recoder((), lambda: ()), more_bases=False)
 
 
-def _wanted_back(parts: Parts, tier: Tier, there: ObjectDatabase) -> set[ObjectId]:
+def _kept_too(parts: Parts, there: Parts) -> dict[ObjectId, int]:
+    """The chunks with their sizes that are in other places, and ``there`` as well."""
+    name = tier_name(there.config.id)
+    found = tiers(parts.refs)
+    lists = [listed_chunks(parts.odb, one) for t in found if t.name != name for one in t.versions]
+    sizes = dict(chain.from_iterable(zip(one.ids, one.sizes, strict=True) for one in lists))
+    return {oid: size for oid, size in sizes.items() if there.odb.is_live(oid)}
+
+
+def _missing(parts: Parts, tier: Tier) -> set[ObjectId]:
     """What of a place this store is based on and does not have."""
-    listed, shelf = _listed(parts, tier.name), Shelf(there)
     packs = (*parts.odb.packs(), *parts.odb.packs(condemned=True))
     bases = {entry.base for key in packs for entry in parts.odb.entries(key)}
-    wanted = {oid for oid in listed if oid in bases and not parts.odb.is_live(oid)}
-    return wanted.union(*(listed.intersection(shelf.chain(oid)) for oid in wanted))
+    listed = _listed(parts, tier.name)
+    return {oid for oid in listed if oid in bases and not parts.odb.is_live(oid)}
 
 
 def _bring(
-    parts: Parts, tier: Tier, there: ObjectDatabase, wanted: Collection[ObjectId], tally: Tally
+    parts: Parts, tier: Tier, shelf: Shelf, wanted: Collection[ObjectId], tally: Tally
 ) -> None:
     """Make chunks durable here, then say that the place is not needed any more."""
-    carrier = _carrier(there, parts.odb)
+    carrier = _carrier(shelf, parts.odb)
     copy_objects(carrier, parts, set(wanted), tally)
 
     def change(table: RefTable | None) -> Change:

@@ -308,6 +308,26 @@ def test_a_place_that_was_moved(tiered: Store, place: Path, arrays: Arrays) -> N
     assert same(again(tiered).load("m"), arrays)
 
 
+def test_a_copy_takes_the_part_of_a_place_that_is_lost(
+    tiered: Store, place: Path, arrays: Arrays, tmp_path: Path
+) -> None:
+    """A clone of the place is named as one more place, and then does alone."""
+    copy, _ = mstore.clone(place, tmp_path / "copy")
+    shutil.rmtree(place)
+    with pytest.raises(NotFoundError, match="cannot be reached"):
+        again(tiered).load("m")
+    given = again(tiered).tier(copy.path)
+    assert (given.chunks, given.bytes_sent) == (0, 0)
+    assert same(again(tiered).load("m"), arrays)
+    assert again(tiered).fsck(full=True).findings == []
+    tier_name = model_name(tiered.parts)
+    assert len(mstore.open(copy.path).log(tier_name)) == 2
+    again(tiered).tier(back=True)
+    shutil.rmtree(copy.path)
+    assert again(tiered).tier().places == ()
+    assert same(again(tiered).load("m"), arrays)
+
+
 def test_bits_that_stay(cut: Store, place: Path, arrays: Arrays) -> None:
     """With 16 bits the second step stays too, and only what is below it is fetched."""
     middle = cut.load("m", bits=16)
