@@ -110,7 +110,8 @@ def command(
 
     Each tensor is kept raw, coded, or as its difference from a related one. What is read often,
     is the newest of its model or has a tag is held to a tighter bound. All of it is verified, then
-    the next 'mstore gc' removes the old form: until then the disk holds both.
+    the next 'mstore gc' removes the old form: until then the disk holds both. What was cut into
+    planes before stays so.
 
     With --planes the floats of the versions named are cut instead: their first bits, of which the
     first eight are sign and exponent, are stored apart from the others. Without REV that is done
