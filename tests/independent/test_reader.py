@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from blake3 import blake3
 
 import mstore
@@ -141,6 +142,21 @@ def test_safetensors_without_tensors(
     store.put(tmp_path / "model.safetensors", "lenet")
     assert files(extract("lenet")) == {"model.safetensors": (plain, False)}
     assert version_of(tmp_path, "lenet").model_hash is None
+
+
+def test_files_with_places(store: mstore.Store, tmp_path: Path, extract: Any) -> None:
+    """Files whose tensors stand between other bytes come back whole, tied and empty ones too."""
+    folder = tmp_path / "formats"
+    folder.mkdir()
+    tied = torch.arange(1_100_000, dtype=torch.float32)
+    value = {"a": tied, "b": tied, "none": torch.zeros(0, 3), "c": {"d": tied[:5] + 1}}
+    torch.save(value, folder / "model.pt")
+    np.savez(folder / "model.npz", w=tied.numpy()[:7], empty=np.zeros((0, 2)))
+    for fixture in (READER.parent.parent / "fixtures").glob("small.*"):
+        (folder / fixture.name).write_bytes(fixture.read_bytes())
+    store.put(folder, "lenet")
+    assert files(extract("lenet")) == files(folder)
+    assert version_of(tmp_path, "lenet").tensor_count == 4 + 2 + 3 + 3
 
 
 def test_folder(store: mstore.Store, source: Path, extract: Any) -> None:

@@ -14,6 +14,11 @@ from mstore.objects import Format, TensorFile
 MAX_LITERALS: Final = 16 << 20
 """Literal bytes of a file that is not safetensors (SPEC §11)."""
 
+MAX_LISTED: Final = 32 << 20
+"""Bytes of the names, ids and places of a file's tensors; they share an object with the others."""
+
+_LISTED: Final = 48  # what a tensor takes in a file object, its name aside
+
 Read = Callable[[int, int], bytes]
 """Gives the bytes of a file from ``start``, ``size`` of them; both lie within the file."""
 
@@ -128,6 +133,9 @@ def _literal(start: int, content: bytes) -> list[LiteralPart]:
 def _check_names(spans: Sequence[Span]) -> None:
     if not spans:
         message = "there are no tensors in it"
+        raise UnsupportedError(message)
+    if sum(len(span.name.encode()) + _LISTED for span in spans) > MAX_LISTED:
+        message = f"the names of {len(spans)} tensors are too much for one file"
         raise UnsupportedError(message)
     names = {span.name for span in spans}
     if len(names) != len(spans):

@@ -122,6 +122,7 @@ def test_an_outline_and_its_layout_agree(gaps: list[tuple[int, int, bool]], tail
         ([Span("x", "U8", (4,), 0, 4), Span("y", "F32", (), 0, 4)], "'x' and 'y' share"),
         ([Span("x", "U8", (8,), 0, 8)], "behind the end"),
         ([Span("x", "U8", (1,), 1 << 25, (1 << 25) + 1)], f"at most {MAX_LITERALS}"),
+        ([Span(f"{number:0500}", "U8", (0,), 0, 0) for number in range(70_000)], "too much"),
     ],
 )
 def test_what_cannot_be_kept_as_tensors_is_refused(spans: list[Span], message: str) -> None:

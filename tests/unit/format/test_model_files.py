@@ -76,6 +76,45 @@ def test_a_state_dict_has_the_tensors_of_the_same_weights_in_safetensors() -> No
     )
 
 
+SHAPES = st.lists(st.integers(0, 4), max_size=3)
+MODELS = st.dictionaries(
+    st.text("abc._1é", min_size=1, max_size=9),
+    st.tuples(SHAPES, st.sampled_from([torch.float32, torch.int8, torch.bfloat16, torch.bool])),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(MODELS)
+def test_any_state_dict_is_that_of_safetensors(model: dict[str, Any]) -> None:
+    """Whatever the names, shapes and dtypes are, both files have the same tensors."""
+    weights = {name: torch.ones(shape).to(dtype) for name, (shape, dtype) in model.items()}
+    torch_file, other = saved(weights), save_safetensors(weights)
+    head = other[: 8 + int.from_bytes(other[:8], "little")]
+    assert {shown(torch_file, span) for span in outlined(torch_file).spans} == {
+        shown(other, span) for span in parse_header(head, len(other)).spans
+    }
+
+
+ARRAYS = st.dictionaries(
+    st.text("abc._/", min_size=1, max_size=9).filter(lambda name: name != "file"),
+    st.tuples(SHAPES, st.sampled_from(["<f4", "|i1", "<u2", "<c8"])),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(ARRAYS)
+def test_any_archive_of_arrays_has_them_all(arrays: dict[str, Any]) -> None:
+    """Whatever the names, shapes and dtypes are, an .npz file has the tensors that were saved."""
+    named = {name: np.ones(shape, dtype) for name, (shape, dtype) in arrays.items()}
+    content = numpy_saved(np.savez, **named)
+    tensors = [shown(content, span) for span in outlined(content).spans]
+    assert {name: (shape, raw) for name, _, shape, raw in tensors} == {
+        name: (array.shape, array.tobytes()) for name, array in named.items()
+    }
+
+
 DTYPES = {
     torch.bool: "BOOL", torch.uint8: "U8", torch.int8: "I8", torch.int16: "I16",
     torch.int32: "I32", torch.int64: "I64", torch.float16: "F16", torch.bfloat16: "BF16",

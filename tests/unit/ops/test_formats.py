@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import save_file
 
 import mstore
-from mstore.errors import InvalidInputError, NotFoundError, UnsupportedError
+from mstore.errors import CorruptError, InvalidInputError, NotFoundError, UnsupportedError
 from mstore.format.slots import Row
 from mstore.ids import ObjectId, hash_chunk
-from mstore.objects import OpaqueFile, TensorFile, Tree, TreeEntry, Version
+from mstore.objects import OpaqueFile, Tensor, TensorFile, Tree, TreeEntry, Version
 from mstore.ops.chunking import Hasher
 from mstore.ops.sources import FileSource
 from mstore.ops.walk import walk_files
@@ -304,6 +304,26 @@ def test_a_file_that_lies_about_its_tensors_is_found(store: Store, tmp_path: Pat
     add_version(store, "lie", lie)
     findings = mstore.open(store.path).fsck(full=True).findings
     assert any("do not name" in finding.message for finding in findings)
+
+
+def test_a_file_whose_places_lie_is_refused(store: Store, tmp_path: Path) -> None:
+    """Tensors that overlap, or leave a hole, write no file."""
+    chunk = b"\1\2"
+    tensor = Tensor("U8", (2,), bytes(hash_chunk(chunk)))
+    other = Tensor("I8", (2,), bytes(hash_chunk(chunk)))
+    with Transaction(store.parts) as transaction:
+        transaction.writer.add_chunk(hash_chunk(chunk), chunk)
+        oids = [bytes(transaction.writer.add_object(value)) for value in (tensor, other)]
+        transaction.publish()
+    for number, (places, message) in enumerate((((0, 1), "overlaps"), ((0, 3), "hole"))):
+        named = tuple(zip("ab", oids, strict=True))
+        add_version(store, f"lie{number}", TensorFile("torch", 4, b"", named, places))
+        with pytest.raises(CorruptError, match=message):
+            store.get(f"lie{number}", tmp_path / "out")
+        with pytest.raises(CorruptError, match=message):
+            store.cat(f"lie{number}", lambda _: None)
+        assert not (tmp_path / "out").exists()
+    assert {finding.kind for finding in store.fsck(full=True).errors} == {"disagrees"}
 
 
 def test_strip_bundle_and_push(store: Store, files: dict[str, Path], tmp_path: Path) -> None:
