@@ -7,6 +7,7 @@ find. Where a format is canonical, what was accepted must also encode to the ver
 
 import contextlib
 import functools
+import io
 import re
 from collections.abc import Callable
 
@@ -14,6 +15,10 @@ import safetensors
 from blake3 import blake3
 
 from mstore.backends.memory import MemoryBackend
+from mstore.capture.logs import read_log
+from mstore.capture.logs.caffe import read_caffe
+from mstore.capture.logs.gathered import Gathered
+from mstore.capture.logs.tensorboard import masked_crc, read_events
 from mstore.codecs import DELTA_PCO, PCO, PLANES, SPARSE, SPLIT_FLOAT, ZSTD, decode
 from mstore.errors import CorruptError, InvalidInputError, NotFoundError, UnsupportedError
 from mstore.format import bundle, config, model_files, names, objects, pack, pickle_outline, slots
@@ -266,6 +271,42 @@ def fuzz_revision(content: bytes) -> None:
         resolve(_empty_store(), text)
 
 
+def _check_series(gathered: Gathered) -> None:
+    for series in gathered.series():
+        assert len(series.steps) == len(series.values)
+        assert len(series.times) in {0, len(series.steps)}
+
+
+def fuzz_events(content: bytes) -> None:
+    """A TensorBoard event file as it stands; hardly any record has sums that fit."""
+    gathered = Gathered("fuzz")
+    with contextlib.suppress(InvalidInputError):
+        read_events(io.BytesIO(content), gathered)
+    _check_series(gathered)
+
+
+def fuzz_event(content: bytes) -> None:
+    """One event, sealed with the sums that fit."""
+    size = len(content).to_bytes(8, "little")
+    sums = [masked_crc(part).to_bytes(4, "little") for part in (size, content)]
+    fuzz_events(size + sums[0] + content + sums[1])
+
+
+def fuzz_caffe(content: bytes) -> None:
+    """A log of caffe."""
+    gathered = Gathered("fuzz")
+    with contextlib.suppress(InvalidInputError):
+        read_caffe(io.BytesIO(content), gathered)
+    _check_series(gathered)
+
+
+def fuzz_log(content: bytes) -> None:
+    """A training log of whatever kind; what is read is a record that a store takes."""
+    with contextlib.suppress(InvalidInputError):
+        log = read_log(io.BytesIO(content), "fuzz").log
+        assert objects.decode_object(*objects.encode_object(log)) == log
+
+
 # A new parser gets a line here, a function above, and a folder with seeds in fuzz/corpus.
 TARGETS: dict[str, Target] = {
     "tensor": fuzz_tensor,
@@ -297,4 +338,8 @@ TARGETS: dict[str, Target] = {
     "bundle": fuzz_bundle,
     "manifest": fuzz_manifest,
     "revision": fuzz_revision,
+    "events": fuzz_events,
+    "event": fuzz_event,
+    "caffe": fuzz_caffe,
+    "log": fuzz_log,
 }

@@ -1,7 +1,7 @@
-"""Which store is meant when none is named.
+"""The library's look at the environment: which store is meant, and what git is run with.
 
-``$MSTORE_STORE``, else the nearest ``.mstore`` upward from the working directory, else the user's
-own store in the platform's directory for such things.
+The store is ``$MSTORE_STORE``, else the nearest ``.mstore`` upward from the working directory, else
+the user's own store in the platform's directory for such things.
 """
 
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 
 STORE_NAME = ".mstore"
 VARIABLE = "MSTORE_STORE"
+CAPTURE_VARIABLE = "MSTORE_CAPTURE"
 
 
 def store_directory(place: Path) -> Path:
@@ -38,3 +39,34 @@ def default_store() -> Path:
     if given:
         return store_directory(Path(given))
     return nearest_store(Path.cwd()) or user_store()
+
+
+GIT_KEPT = frozenset(
+    {
+        "GIT_CONFIG_GLOBAL",
+        "GIT_CONFIG_NOSYSTEM",
+        "GIT_CONFIG_SYSTEM",
+        "GIT_EXEC_PATH",
+        "GIT_SSH",
+        "GIT_SSH_COMMAND",
+    }
+)
+"""Variables that say how git works; all others of its own say on what."""
+
+
+def captures() -> bool:
+    """Whether ``put`` captures how a version was made where nobody says: not if it is ``0``."""
+    return os.environ.get(CAPTURE_VARIABLE) != "0"
+
+
+def git_environment() -> dict[str, str]:
+    """The variables that git is run with: those of this program, but none that lead it astray.
+
+    They are handed to git and kept nowhere.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("GIT_") or name in GIT_KEPT
+    }
+    return kept | {"LC_ALL": "C"}

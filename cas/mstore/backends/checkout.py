@@ -167,6 +167,14 @@ class Checkout:
             hint = "it is a folder: remove it, or choose another destination"
         return ExistsError(f"'{self._subject}' exists", hint=hint)
 
+    @property
+    def growing(self) -> Path:
+        """Where the folder grows until ``place``, for a program that writes into it by itself.
+
+        What such a program writes is as durable as it makes it.
+        """
+        return Path(self._subject).parent / self._temporary
+
     def make_folder(self, path: str) -> None:
         """Make the folder ``path`` and those above it, below the destination."""
         with reported("make", path), self._open_folder(_parts(path)):

@@ -116,6 +116,12 @@ class FileSystem:
         """16 hex digits that nobody else has."""
         return secrets.token_hex(8)
 
+    def make_scratch(self) -> str:
+        """The path of a new folder that only this user may look into, where such folders are."""
+        import tempfile  # noqa: PLC0415 - costs 3 ms, which hardly any command needs to pay
+
+        return tempfile.mkdtemp(prefix="mstore-")
+
     def open_new(self, path: str, mode: int = 0o666, *, dir_fd: int | None = None) -> int:
         """A descriptor of a file that did not exist; ``mode`` is cut by the umask."""
         return os.open(path, _WRITE_NEW, mode, dir_fd=dir_fd)
