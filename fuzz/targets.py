@@ -28,6 +28,7 @@ from mstore.ids import Kind
 from mstore.objects import TensorFile
 from mstore.parts import Parts, init_parts
 from mstore.revision import resolve
+from mstore.schema import parse_schema
 
 Target = Callable[[bytes], None]
 
@@ -307,6 +308,14 @@ def fuzz_log(content: bytes) -> None:
         assert objects.decode_object(*objects.encode_object(log)) == log
 
 
+def fuzz_schema(content: bytes) -> None:
+    """A team's schema."""
+    with contextlib.suppress(InvalidInputError):
+        schema = parse_schema(content, "fuzz")
+        with contextlib.suppress(InvalidInputError):
+            schema.metrics({field.name: "90%" for field in schema.fields})
+
+
 # A new parser gets a line here, a function above, and a folder with seeds in fuzz/corpus.
 TARGETS: dict[str, Target] = {
     "tensor": fuzz_tensor,
@@ -342,4 +351,5 @@ TARGETS: dict[str, Target] = {
     "event": fuzz_event,
     "caffe": fuzz_caffe,
     "log": fuzz_log,
+    "schema": fuzz_schema,
 }
