@@ -1,5 +1,6 @@
 """What every test may use: an empty store, and safetensors files made on the spot."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from tests.crash.mounts import why_no_mounts
 
 import mstore
 from mstore.store import Store
+
+# The work tree that the tests run in is no part of what they store; those of capture switch it on.
+os.environ["MSTORE_CAPTURE"] = "0"
 
 NEED_MOUNTS = {"test_powercut.py", "test_disk_full.py"}
 

@@ -23,6 +23,8 @@ COMMANDS = {
     "list": "List the models.",
     "log": "List the versions of a model, newest first.",
     "show": "Show everything known about a version.",
+    "checkout-code": "Give back the source code that a version was made with.",
+    "schema": "Say what the fields of a version mean: type, unit, range.",
     "tag": "Give a version a second name, or list and delete such names.",
     "note": "Add results, tags or a comment to a version.",
     "copy": "Begin a new model from a version.",
@@ -66,7 +68,7 @@ class Commands(BriefHelp, click.Group):
         name = ALIASES.get(cmd_name, cmd_name)
         if name not in COMMANDS:
             return None
-        module = importlib.import_module(f"mstore_cli.commands.{name}")
+        module = importlib.import_module(f"mstore_cli.commands.{name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 

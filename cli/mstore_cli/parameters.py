@@ -92,14 +92,24 @@ class Pair(click.ParamType):  # type: ignore[type-arg]  # generic only since cli
 
 
 class Metric(Pair):
-    """``key=number``."""
+    """``key=number``, or a number with a unit."""
 
-    def parse(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read the number; ``nan`` and ``inf`` are numbers too."""
+    def parse(
+        self, text: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | str:
+        """Read the number; ``nan`` and ``inf`` are numbers too. The store reads units."""
         try:
             return float(text)
         except ValueError:
+            pass
+        from mstore.errors import InvalidInputError  # noqa: PLC0415 (only when it has a unit)
+        from mstore.units import parse_quantity  # noqa: PLC0415 (as above)
+
+        try:
+            parse_quantity(text)
+        except InvalidInputError:
             self.fail(f"'{text}' is not a number", param, ctx)
+        return text
 
 
 class Quantity(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.5
@@ -128,6 +138,17 @@ class Quantity(click.ParamType):  # type: ignore[type-arg]  # generic only since
         if quantity.kind != self._kind or not quantity.value > 0:
             self.fail(f"'{value}' is not a number of {self._kind}", param, ctx)
         return quantity.value
+
+
+class Seed(Pair):
+    """``key=whole number``."""
+
+    def parse(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read the number."""
+        try:
+            return int(text)
+        except ValueError:
+            self.fail(f"'{text}' is not a whole number", param, ctx)
 
 
 class Levels(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.5
@@ -170,6 +191,23 @@ def collect(
             raise click.BadParameter(message, param=param)
         collected[key] = value
     return collected
+
+
+def read_metadata(
+    _: click.Context, param: click.Parameter, path: Path | None
+) -> dict[str, Any] | None:
+    """Read the JSON object in the file."""
+    if path is None:
+        return None
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError as error:
+        message = f"'{path}' is not JSON: {error}"
+        raise click.BadParameter(message, param=param) from error
+    if not isinstance(value, dict):
+        message = f"'{path}' holds no JSON object"
+        raise click.BadParameter(message, param=param)
+    return value
 
 
 def _store(ctx: click.Context) -> "Store | None":

@@ -52,9 +52,10 @@ def test_the_table_says_what_the_command_is(name: str) -> None:
 
 
 def test_every_command_takes_store_and_json(mstore: Any) -> None:
-    """Each command, and each below ``bundle``, has --store and --json."""
-    inner = [("bundle", name) for name in ("create", "apply", "verify")]
-    for words in [*((name,) for name in COMMANDS if name != "bundle"), *inner]:
+    """Each command, and each below ``bundle`` and ``schema``, has --store and --json."""
+    groups = {"bundle": ("create", "apply", "verify"), "schema": ("set", "show")}
+    inner = [(group, name) for group, names in groups.items() for name in names]
+    for words in [*((name,) for name in COMMANDS if name not in groups), *inner]:
         text = mstore(*words, "--help").stdout
         assert "--store DIR" in text
         assert "--json" in text

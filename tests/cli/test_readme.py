@@ -34,7 +34,8 @@ def run_blocks(text: str, folder: Path) -> None:
     """Run every block of a page, with the ``mstore`` of this environment."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path}
-    environment.pop("MSTORE_STORE", None)
+    for name in ("MSTORE_STORE", "MSTORE_CAPTURE"):
+        environment.pop(name, None)
     shells = {"sh": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}
     for language, code in code_blocks(text):
         done = subprocess.run(

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from mstore.codecs import Coded
 from mstore.format.objects import encode_object
-from mstore.ids import Buffer, ObjectId, hash_model, hash_object
-from mstore.objects import Object, OpaqueFile, TensorFile
+from mstore.ids import ObjectId, hash_model, hash_object
+from mstore.objects import OpaqueFile, TensorFile
 from mstore.odb import ObjectDatabase
 from mstore.ops.chunking import Hasher
 from mstore.ops.describe import labels_by_version
-from mstore.ops.intake import Progress, store_tree
+from mstore.ops.ids_only import hash_source
+from mstore.ops.intake import Progress
 from mstore.ops.names import tags
 from mstore.ops.sources import SourceTree, scan_paths
 from mstore.ops.walk import walk_files
@@ -62,34 +62,6 @@ class Candidate(NamedTuple):
     version: ObjectId
 
 
-class _Ids:
-    """Takes the objects of files and keeps their ids only."""
-
-    def __init__(self) -> None:
-        self.new_bytes = 0
-        self.files: list[ObjectId] = []
-        self.has_places = False
-        """Whether one of them is kept as tensors, but is not safetensors."""
-
-    def lacks(self, oid: bytes) -> bool:
-        """No chunk is worth encoding."""
-        del oid
-        return False
-
-    def add_chunk(self, oid: bytes, raw: Buffer, coded: Coded | None = None) -> bool:
-        """Nothing to keep: the file object names its chunks."""
-        del oid, raw, coded
-        return False
-
-    def add_object(self, value: Object) -> ObjectId:
-        """The id that the object would have in a store."""
-        oid = hash_object(*encode_object(value))
-        if isinstance(value, OpaqueFile | TensorFile):
-            self.files.append(oid)
-            self.has_places |= isinstance(value, TensorFile) and bool(value.places)
-        return oid
-
-
 def identify(
     parts: Parts, path: str | Path, *, follow: bool = False, progress: Progress | None = None
 ) -> Identified:
@@ -98,13 +70,13 @@ def identify(
     Reads the whole file, and the description of every version.
     """
     source = scan_paths([Path(path)], follow=follow)
-    ids = _Ids()
-    stored = store_tree(ids, source, progress)
+    hashed = hash_source(source, progress)
+    stored = hashed.tree
     model_hash = hash_model(stored.tensors) if stored.tensors else None
     candidates = list(_candidates(parts))
-    strays = set(ids.files) if source.single else None
+    strays = set(hashed.files) if source.single else None
     exact = _exact(parts, candidates, stored.id, strays, model_hash)
-    if ids.has_places and source.single and not any(match.how == "bytes" for match in exact):
+    if hashed.has_places and source.single and not any(match.how == "bytes" for match in exact):
         # An earlier mstore stored such a file as bytes.
         strays = {_as_bytes(source)}
         exact = _exact(parts, candidates, stored.id, strays, None) or exact

@@ -45,13 +45,15 @@ class Description:
     environment: Environment | None = None
     logs: tuple[Log, ...] = ()
     dataset_ids: Mapping[str, ObjectId] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class PutResult:
     """What a put did. Sizes are bytes: of the files, new to the store, and grown on disk.
 
-    ``deltas`` of the tensors are stored as differences from others.
+    ``deltas`` of the tensors are stored as differences from others. ``remarks`` say what of the
+    code, the logs and the data sets could not be taken down, or only in part.
     """
 
     name: str
@@ -65,6 +67,7 @@ class PutResult:
     stored_bytes: int
     deltas: int = 0
     tags: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def put(
@@ -94,9 +97,8 @@ def put(
         keep_alive(parts, (), [ObjectId(parent.id) for parent in parents])
         encoding = Encoding(parts, codec, _origins(parents, before))
         stored = store_tree(transaction.writer, source, progress, encoding)
-        records = _store_records(transaction.writer, description)
         version = _version(stored, description, parents, single=source.single, now=parts.clock())
-        version = structs.replace(version, **records)
+        version = structs.replace(version, **_store_records(transaction.writer, description))
         same = None if always else _unchanged(parts, before, version)
         row = same or _commit(transaction, name, version)
     encoding.save(ObjectId(row.version))
@@ -114,6 +116,7 @@ def put(
         stored_bytes=transaction.writer.stored_bytes,
         deltas=encoding.deltas,
         tags=description.tags,
+        remarks=description.remarks,
     )
 
 

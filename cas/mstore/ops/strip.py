@@ -27,6 +27,7 @@ from mstore.ops.copying import (
 from mstore.ops.foresight import size_in_new_store
 from mstore.ops.offers import all_offers
 from mstore.ops.places import place_path, stripped_error
+from mstore.ops.schemas import SCHEMA_MODEL
 from mstore.ops.sending import Form, Recoder
 from mstore.ops.shelf import Shelf
 from mstore.ops.transfer import new_store_from
@@ -106,11 +107,18 @@ def strip(
     return replace(report, bytes_after=Shelf(target.odb).stored_size(oids))
 
 
+def _schema(parts: Parts) -> list[ObjectId]:
+    """The newest version of the store's schema, which says what the descriptions mean."""
+    table = parts.refs.find(HEADS, SCHEMA_MODEL)
+    head = None if table is None else table.head
+    return [] if head is None or head.state != "kept" else [ObjectId(head.version)]
+
+
 def _kept_versions(parts: Parts, keep: Sequence[str]) -> set[ObjectId]:
     if not keep:
         raise InvalidInputError("nothing to keep", hint="name what stays: --keep REV")
     held = roots(parts).kept
-    kept = set()
+    kept = set(_schema(parts))
     for text in keep:
         found = resolve(parts, text)
         if found.path or found.tensor or found.rows is not None:

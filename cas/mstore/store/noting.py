@@ -6,6 +6,7 @@ from mstore.ids import ObjectId
 from mstore.notes import NoteRow, notes_of
 from mstore.objects import Value
 from mstore.ops.notes import Noted, Said, add_note, retract_note
+from mstore.ops.schemas import schema_of
 from mstore.store.opened import Opened
 
 
@@ -30,13 +31,14 @@ class Noting(Opened):
         """Add results, tags or a comment to a version, also to one that was stripped.
 
         The version and its hash stay as they are. ``topic`` says what kind of thing it is, such
-        as "evaluation". Notes travel with their version.
+        as "evaluation". Notes travel with their version. InvalidInputError names a metric that is
+        not what the schema of the store says.
         """
         said = Said(
             message=message,
             topic=topic,
             author=author,
-            metrics=metrics or {},
+            metrics=schema_of(self.parts).metrics(metrics or {}),
             dataset=dataset,
             dataset_id=dataset_id,
             split=split,

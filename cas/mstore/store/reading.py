@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mstore.ops import describe
+from mstore.ops.captured import CheckedOut, checkout_code
 from mstore.ops.get import GetResult, cat, get
 from mstore.ops.identify import Identified, identify
 from mstore.ops.intake import Progress
@@ -36,6 +37,21 @@ class Reading(Opened):
         done = get(self.parts, revision, path, force=force, sync=sync, bits=bits, progress=progress)
         note_read(self.parts.backend, done.version)
         return done
+
+    def checkout_code(
+        self,
+        revision: str,
+        destination: PathLike,
+        *,
+        source: str | None = None,
+        force: bool = False,
+    ) -> CheckedOut:
+        """Write the source code that a version was made with, as it was, to a new folder.
+
+        Its commit comes from ``source``, a clone or an address, else from the work tree around,
+        else from where it was fetched then. NotFoundError when nobody has it, or no code was kept.
+        """
+        return checkout_code(self.parts, revision, Path(destination), source=source, force=force)
 
     def cat(
         self, revision: str, write: Callable[[memoryview], object], *, bits: int | None = None

@@ -7,13 +7,16 @@ from pathlib import Path
 from mstore import adapters
 from mstore.numerics.schemes import Codebook, Rounding, make_scheme
 from mstore.objects import Relation, Value
+from mstore.ops.captured import Wish, completed
 from mstore.ops.encoding import Policy
 from mstore.ops.intake import Progress
 from mstore.ops.put import Description, PutResult, put
 from mstore.ops.quantise import QuantiseReport, Selection, quantise
+from mstore.ops.schemas import schema_of, set_schema
 from mstore.ops.sources import SourceTree, scan_arrays, scan_paths
 from mstore.ops.steplog import WAITING, Pending, Resumed, StepLog, Training, resume
-from mstore.store.opened import Opened, Source
+from mstore.schema import Schema
+from mstore.store.opened import Opened, PathLike, Source
 
 
 class Storing(Opened):
@@ -29,11 +32,14 @@ class Storing(Opened):
         relation: Relation = "derived",
         params: Mapping[str, Value] | None = None,
         metrics: Mapping[str, float] | None = None,
-        datasets: Sequence[str] = (),
+        datasets: Sequence[str] | Mapping[str, PathLike | None] = (),
         tags: Sequence[str] = (),
         task: str = "",
         metadata: Mapping[str, Value] | None = None,
         author: str = "",
+        capture: bool | None = None,
+        seeds: Mapping[str, int] | None = None,
+        logs: Sequence[PathLike] = (),
         codec: Policy = "auto",
         always: bool = False,
         follow: bool = False,
@@ -44,6 +50,14 @@ class Storing(Opened):
         ``name`` is the path's own, ``parents`` the version before, if not given. With ``codec``
         "raw" tensors can be mapped, with "small" they take the least space. An unchanged model
         makes no new version unless ``always``. Durable on return.
+
+        The code around the working directory, the machine and the packages are taken down unless
+        ``capture`` is False or ``$MSTORE_CAPTURE`` is 0; ``seeds`` are kept with them. ``logs``
+        are training logs, kept as series. ``datasets`` are names, or names with paths whose files
+        are hashed. What could not be taken down is in the ``remarks`` of the result.
+
+        Values are brought to base units ("90%" is 0.9); InvalidInputError names one that is not
+        what the schema of the store says of it, and nothing is stored.
         """
         tree = _scan(source, follow=follow)
         description = Description(
@@ -55,13 +69,23 @@ class Storing(Opened):
             relation=relation,
             parameters=params or {},
             metrics=metrics or {},
-            datasets=tuple(datasets),
             metadata=metadata or {},
         )
+        wish = Wish(capture, seeds, _paths(source), [Path(log) for log in logs])
+        said = completed(self.parts, description, datasets, wish)
         named = name or tree.name
-        return put(
-            self.parts, tree, named, description, codec=codec, always=always, progress=progress
-        )
+        return put(self.parts, tree, named, said, codec=codec, always=always, progress=progress)
+
+    def set_schema(self, path: PathLike, *, author: str = "") -> PutResult:
+        """Let the fields of a TOML file hold for every put from now on; it is stored itself.
+
+        InvalidInputError says what is wrong with which field; then the old schema stays.
+        """
+        return set_schema(self.parts, Path(path), author=author)
+
+    def schema(self) -> Schema:
+        """The fields that values are held against, the team's own first."""
+        return schema_of(self.parts)
 
     def quantise(
         self,
@@ -118,11 +142,13 @@ class Storing(Opened):
         parents: Sequence[str] | None = None,
         params: Mapping[str, Value] | None = None,
         metrics: Mapping[str, float] | None = None,
-        datasets: Sequence[str] = (),
+        datasets: Sequence[str] | Mapping[str, PathLike | None] = (),
         tags: Sequence[str] = (),
         task: str = "",
         metadata: Mapping[str, Value] | None = None,
         author: str = "",
+        capture: bool | None = None,
+        seeds: Mapping[str, int] | None = None,
         always: bool = False,
         waiting: int = WAITING,
     ) -> Pending:
@@ -132,6 +158,8 @@ class Storing(Opened):
         when all is copied; with ``waiting`` copies in memory, first waits until one is stored.
         ExistsError for a step that the run has, unless ``always``. Raises what went wrong with an
         earlier step, and then takes nothing. Several threads may call it.
+
+        Code and environment are taken down as ``put`` does, the code once for the program.
         """
         description = Description(
             message=message,
@@ -141,15 +169,13 @@ class Storing(Opened):
             parents=None if parents is None else tuple(parents),
             parameters=params or {},
             metrics=metrics or {},
-            datasets=tuple(datasets),
             metadata=metadata or {},
         )
+        said = completed(self.parts, description, datasets, Wish(capture, seeds, once=True))
         if self._steps is None:
             self._steps = StepLog(self.parts)
         training = Training(optimizer, trainer)
-        return self._steps.add(
-            run, step, state, training, description, always=always, waiting=waiting
-        )
+        return self._steps.add(run, step, state, training, said, always=always, waiting=waiting)
 
     def flush(self) -> None:
         """Wait until every checkpoint is durable; raises what went wrong with one."""
@@ -180,5 +206,11 @@ class Storing(Opened):
 def _scan(source: Source, *, follow: bool) -> SourceTree:
     if isinstance(source, Mapping):
         return scan_arrays(adapters.tensors(source), "model")
+    return scan_paths(_paths(source), follow=follow)
+
+
+def _paths(source: Source) -> list[Path]:
+    if isinstance(source, Mapping):
+        return []
     paths = [source] if isinstance(source, str | os.PathLike) else source
-    return scan_paths([Path(path) for path in paths], follow=follow)
+    return [Path(path) for path in paths]

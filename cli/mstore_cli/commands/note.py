@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mstore_cli import render
-from mstore_cli.commands.put import read_metadata
-from mstore_cli.parameters import Metric, Revision, collect
+from mstore_cli.parameters import Metric, Revision, collect, read_metadata
 from mstore_cli.run import Run, verb
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mstore_cli import render
+from mstore_cli.origin import captured, details
 from mstore_cli.parameters import Revision
 from mstore_cli.run import Run, verb
 
@@ -15,11 +16,17 @@ if TYPE_CHECKING:
     from mstore.ops.describe import Shown
 
 
-@verb("show", "mstore show lenet@3", "mstore desc prod --json")
+@verb("show", "mstore show lenet@3", "mstore desc prod --json", "mstore desc lenet --code")
 @click.argument("revision", metavar="REV", type=Revision())
-def command(run: Run, *, revision: str) -> None:
+@click.option("--code", is_flag=True, help="Show only the code that it was made with.")
+@click.option("--environment", is_flag=True, help="Show only what it was made on and with.")
+def command(run: Run, *, revision: str, code: bool, environment: bool) -> None:
     """Show everything known about a version (also: desc)."""
-    run.answer(run.store().show(revision), _text)
+    shown = run.store().show(revision)
+    if code or environment:
+        run.answer(shown, lambda shown: details(shown, code=code, environment=environment))
+    else:
+        run.answer(shown, _text)
 
 
 def _text(shown: "Shown") -> Iterator[render.Part]:
@@ -44,6 +51,7 @@ def _text(shown: "Shown") -> Iterator[render.Part]:
     if version.message:
         yield ""
         yield from (f"    {line}" for line in version.message.split("\n"))
+    yield from captured(shown)
     yield from _said(version)
     yield from _notes(shown.notes)
     yield ""

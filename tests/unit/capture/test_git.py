@@ -150,9 +150,7 @@ def test_a_bare_one_has_no_code(work: Any, tmp_path: Path) -> None:
     assert "must be run in a work tree" in remark
 
 
-def test_without_git_it_is_said(
-    work: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_git_it_is_said(work: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where git is not installed nothing is captured or given back, and that is said."""
     code = work.capture().code
     monkeypatch.setenv("PATH", str(work.path))

@@ -1,0 +1,176 @@
+"""What ``put`` takes down of how a version was made, and giving its code back.
+
+Nothing here may fail a put but what the caller said wrong: where the code cannot be known, a remark
+says so.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from mstore.backends.checkout import Checkout
+from mstore.backends.scratch import scratch_folder
+from mstore.capture.work_tree import CapturedCode, work_tree_of
+from mstore.discovery import captures
+from mstore.errors import InvalidInputError, NotFoundError
+from mstore.ids import ObjectId
+from mstore.objects import Code, Environment, Log
+from mstore.ops.datasets import Given, hash_datasets
+from mstore.ops.put import Description
+from mstore.ops.schemas import checked
+from mstore.parts import Parts
+from mstore.revision import resolve
+
+MAX_LOGS = 64
+
+
+class Captured(NamedTuple):
+    """What goes into a version; ``remarks`` say what could not be had, or only in part."""
+
+    code: Code | None = None
+    environment: Environment | None = None
+    logs: tuple[Log, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+class Wish(NamedTuple):
+    """What to take down: ``wanted`` None is what ``$MSTORE_CAPTURE`` says of code and environment.
+
+    ``sources`` are being stored, and no part of the code. With ``once`` the code is that which the
+    program was first seen with.
+    """
+
+    wanted: bool | None = None
+    seeds: Mapping[str, int] | None = None
+    sources: Sequence[Path] = ()
+    logs: Sequence[Path] = ()
+    once: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedOut:
+    """The code of a version that was given back; ``source`` is where its commit came from."""
+
+    version: ObjectId
+    destination: Path
+    commit: str
+    tree: str
+    source: str
+    patched: bool
+
+
+_codes: dict[Path, CapturedCode] = {}
+"""The code of this program by its folder, for those who ask often: it was loaded long ago."""
+
+
+def completed(parts: Parts, description: Description, datasets: Given, wish: Wish) -> Description:
+    """The description with what is taken down, in base units, and held against the schema.
+
+    InvalidInputError names a value, a log, a data set or a seed that is wrong.
+    """
+    said = checked(parts, description, names=datasets)
+    taken = take_down(parts, wish)
+    known = hash_datasets(parts, datasets)
+    return replace(
+        said,
+        code=taken.code,
+        environment=taken.environment,
+        logs=taken.logs,
+        datasets=known.names,
+        dataset_ids=known.ids,
+        remarks=(*taken.remarks, *known.remarks),
+    )
+
+
+def take_down(parts: Parts, wish: Wish) -> Captured:
+    """The code around the working directory, the environment, and logs as series.
+
+    Logs and seeds are taken in any case. InvalidInputError names one that is none.
+    """
+    read = _read_logs(wish.logs)
+    if not (captures() if wish.wanted is None else wish.wanted):
+        given = _seeds_alone(wish.seeds) if wish.seeds else None
+        return Captured(None, given, read.logs, read.remarks)
+    from mstore.capture.environment import capture_environment  # noqa: PLC0415 - only when wanted
+
+    environment = capture_environment(seeds=wish.seeds)
+    found = _code(parts, wish.sources, once=wish.once)
+    remarks = (*read.remarks, *([found.remark] if found.remark else []))
+    return Captured(found.code, environment, read.logs, remarks)
+
+
+def _read_logs(paths: Sequence[Path]) -> Captured:
+    if not paths:
+        return Captured()
+    if len(paths) > MAX_LOGS:
+        raise InvalidInputError(f"there are {len(paths)} logs, at most {MAX_LOGS} are kept")
+    from mstore.capture.logs import parse_log  # noqa: PLC0415 - only when there are logs
+
+    parsed = [parse_log(path) for path in paths]
+    remarks = tuple(found.remark for found in parsed if found.remark)
+    return Captured(logs=tuple(found.log for found in parsed), remarks=remarks)
+
+
+def _seeds_alone(seeds: Mapping[str, int]) -> Environment:
+    from mstore.capture.environment import checked_seeds  # noqa: PLC0415 - only when there are any
+
+    return Environment(seeds=checked_seeds(seeds))
+
+
+def _code(parts: Parts, sources: Sequence[Path], *, once: bool) -> CapturedCode:
+    try:
+        folder = Path.cwd()
+    except OSError:
+        # The working directory was removed.
+        return CapturedCode()
+    if once and folder in _codes:
+        return _codes[folder]
+    if work_tree_of(folder) is None:
+        return CapturedCode()
+    from mstore.capture.git import capture_code  # noqa: PLC0415 - only where git has to be run
+
+    found = capture_code(folder, scratch_folder, [Path(parts.backend.location), *sources])
+    if once:
+        _codes[folder] = found
+    return found
+
+
+def checkout_code(
+    parts: Parts,
+    revision: str,
+    destination: Path,
+    *,
+    source: str | None = None,
+    force: bool = False,
+) -> CheckedOut:
+    """Write the code that a version was made with to the new folder ``destination``.
+
+    The commit comes from ``source``, a clone or an address; if none is given, from the work tree
+    around the working directory if that has it, else from the address that was recorded.
+    NotFoundError where no code was kept, or nobody has the commit.
+    """
+    from mstore.capture.restoring import restore_code  # noqa: PLC0415 - loads what runs git
+
+    target = resolve(parts, revision)
+    code = code_of(parts, target.version)
+    if code is None:
+        raise NotFoundError(
+            f"'{target.label}' says nothing of its code",
+            hint="code is captured when a version is put from within a git work tree",
+        )
+    with Checkout(destination, folder=True, force=force, durable=False) as checkout:
+        found = restore_code(
+            code, checkout.growing, scratch_folder, source=source, around=Path.cwd()
+        )
+        checkout.place()
+    return CheckedOut(
+        target.version, destination, code.commit, code.tree, found, patched=bool(code.patch)
+    )
+
+
+def code_of(parts: Parts, version: ObjectId) -> Code | None:
+    """The code of a version; None where none was captured."""
+    oid = parts.odb.version(version).code
+    found = None if oid is None else parts.odb.record(oid)
+    return found if isinstance(found, Code) else None
