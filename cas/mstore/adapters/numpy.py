@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mstore.adapters import ArrayTensor, Outline
+from mstore.adapters import ArrayTensor, Outline, Stored, Taken, require_no_target
 from mstore.errors import InvalidInputError, UnsupportedError
 
 _NATIVE = {
@@ -43,12 +43,25 @@ def tensors(arrays: Mapping[str, object]) -> list[ArrayTensor]:
 
 def outline(name: str, value: object) -> Outline:
     """How to copy a NumPy array; only one that is not C-order and little-endian is copied twice."""
-    array = np.asarray(value)
+    array = _plain(name, value)
 
     def copy_into(target: memoryview) -> None:
         target[:] = _tensor(name, array).content
 
     return Outline(name, _dtype_name(name, array), array.shape, array.nbytes, copy_into)
+
+
+def take(model: object) -> Taken:
+    """InvalidInputError: an array alone is no model, as it has no name."""
+    raise InvalidInputError(
+        f"a {type(model).__name__} has no name to be stored by", hint="give a dict: {name: array}"
+    )
+
+
+def give(stored: Stored, into: object | None) -> dict[str, Any]:
+    """Every tensor by name."""
+    require_no_target("numpy", into)
+    return stored.arrays()
 
 
 def _dtype_name(name: str, array: np.ndarray[Any, Any]) -> str:
@@ -58,8 +71,17 @@ def _dtype_name(name: str, array: np.ndarray[Any, Any]) -> str:
     return dtype
 
 
+def _plain(name: str, value: Any) -> np.ndarray[Any, Any]:  # noqa: ANN401 - as below
+    if isinstance(value, np.ma.MaskedArray):
+        raise InvalidInputError(
+            f"tensor '{name}' is masked, and its mask would be lost",
+            hint="store array.data and array.mask under two names",
+        )
+    return np.asarray(value)
+
+
 def _tensor(name: str, value: Any) -> ArrayTensor:  # noqa: ANN401 - any array or scalar
-    array = np.asarray(value)
+    array = _plain(name, value)
     dtype = _dtype_name(name, array)
     little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
     flat: Any = little.reshape(-1).view(np.uint8)

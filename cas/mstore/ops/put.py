@@ -29,7 +29,10 @@ from mstore.revision import resolve
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What the caller says of a version; ``parents`` are revisions, None the version before."""
+    """What the caller says of a version; ``parents`` are revisions, None the version before.
+
+    Where there is none before, ``begun_from`` is what the model was fine-tuned from.
+    """
 
     message: str = ""
     author: str = ""
@@ -46,6 +49,7 @@ class Description:
     logs: tuple[Log, ...] = ()
     dataset_ids: Mapping[str, ObjectId] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    begun_from: ObjectId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +147,13 @@ def _commit(transaction: Transaction, name: str, version: Version) -> Row:
 def _parents(parts: Parts, before: RefTable | None, description: Description) -> tuple[Parent, ...]:
     if description.parents is not None:
         found = [resolve(parts, text).version for text in description.parents]
+    elif before is not None and before.head is not None:
+        found = [ObjectId(before.head.version)]
     else:
-        head = before.head if before else None
-        found = [ObjectId(head.version)] if head else []
+        begun = description.begun_from
+        if begun is None or parts.odb.find(begun) is None:
+            return ()
+        return (Parent(bytes(begun), "fine-tuned"),)
     return tuple(Parent(bytes(oid), description.relation) for oid in found)
 
 

@@ -3,6 +3,7 @@
 It has a page for each thing that people do with a store; nothing is decided here.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -47,12 +48,19 @@ def open_store(path: PathLike | None = None, *, files: FileSystem | None = None)
     return Store(open_parts(LocalBackend(place, files or FileSystem())))
 
 
-def load(revision: str, framework: str = "numpy", *, verify: bool = True) -> dict[str, Any]:
-    """Every tensor of a version, from the store that ``open_store()`` finds.
+def load(
+    revision: str,
+    framework: str | None = None,
+    *,
+    into: object | None = None,
+    trusted: Sequence[str] = (),
+    verify: bool = True,
+) -> Any:  # noqa: ANN401 - a dict, or a model of the framework
+    """What ``Store.load`` gives, from the store that ``open_store()`` finds.
 
     ``mstore.load("blake3:...")`` takes the hash of a version or of its weights.
     """
-    return open_store().load(revision, framework, verify=verify)
+    return open_store().load(revision, framework, into=into, trusted=trusted, verify=verify)
 
 
 def init_store(path: PathLike, *, files: FileSystem | None = None) -> tuple[Store, bool]:

@@ -8,7 +8,8 @@ from mstore.parts import Parts
 from mstore.revision import Resolved, resolve
 
 PathLike = str | os.PathLike[str]
-Source = PathLike | Sequence[PathLike] | Mapping[str, object]
+Source = PathLike | Sequence[PathLike] | Mapping[str, object] | object
+"""A path, several, a state dict, or a live model of a framework."""
 
 
 class Opened:

@@ -1,6 +1,6 @@
 """Getting models back, whole or in part, and finding out what they are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from mstore.ops.captured import CheckedOut, checkout_code
 from mstore.ops.get import GetResult, cat, get
 from mstore.ops.identify import Identified, identify
 from mstore.ops.intake import Progress
+from mstore.ops.models import load_model
 from mstore.ops.read import Reader
 from mstore.ops.reads import note_read
 from mstore.store.opened import Opened, PathLike
@@ -72,21 +73,33 @@ class Reading(Opened):
     def load(
         self,
         revision: str,
-        framework: str = "numpy",
+        framework: str | None = None,
         *,
+        into: object | None = None,
+        trusted: Sequence[str] = (),
         verify: bool = True,
         bits: int | None = None,
-    ) -> dict[str, Any]:
-        """Every tensor of a version by name, mapped without a copy where the store has it raw.
+    ) -> Any:  # noqa: ANN401 - a dict, or a model of the framework
+        """A version as a model of ``framework``, else every tensor by name.
 
-        ``verify=False`` skips hashing of mapped tensors: damage on disk then goes unseen.
-        With ``bits`` only so many leading bits of each float are read, where it is stored for
-        that, and each is given as the middle of where it then may lie; see ``bounds``.
+        ``into`` is a model to fill, and says which framework if that is not given; else it is
+        NumPy. Tensors are mapped without a copy where the store has them raw; ``verify=False``
+        skips hashing of mapped tensors: damage on disk then goes unseen. With ``bits`` only so many
+        leading bits of each float are read, where it is stored for that, and each is given as the
+        middle of where it then may lie; see ``bounds``. ``trusted`` names types that an estimator
+        may need and nobody vouches for.
         """
-        reader = self.read(revision, framework, bits=bits)
-        loaded = reader.load(verify=verify)
-        note_read(self.parts.backend, reader.version)
-        return loaded
+        given, version = load_model(
+            self.parts,
+            revision,
+            framework,
+            into=into,
+            trusted=trusted,
+            verify=verify,
+            bits=bits,
+        )
+        note_read(self.parts.backend, version)
+        return given
 
     def bounds(
         self, revision: str, bits: int, framework: str = "numpy"

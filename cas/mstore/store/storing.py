@@ -4,16 +4,17 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mstore import adapters
 from mstore.numerics.schemes import Codebook, Rounding, make_scheme
 from mstore.objects import Relation, Value
 from mstore.ops.captured import Wish, completed
 from mstore.ops.encoding import Policy
 from mstore.ops.intake import Progress
+from mstore.ops.models import parentage, scan_model
+from mstore.ops.origins import origin
 from mstore.ops.put import Description, PutResult, put
 from mstore.ops.quantise import QuantiseReport, Selection, quantise
 from mstore.ops.schemas import schema_of, set_schema
-from mstore.ops.sources import SourceTree, scan_arrays, scan_paths
+from mstore.ops.sources import SourceTree, scan_paths
 from mstore.ops.steplog import WAITING, Pending, Resumed, StepLog, Training, resume
 from mstore.schema import Schema
 from mstore.store.opened import Opened, PathLike, Source
@@ -29,7 +30,7 @@ class Storing(Opened):
         *,
         message: str = "",
         parents: Sequence[str] | None = None,
-        relation: Relation = "derived",
+        relation: Relation | None = None,
         params: Mapping[str, Value] | None = None,
         metrics: Mapping[str, float] | None = None,
         datasets: Sequence[str] | Mapping[str, PathLike | None] = (),
@@ -45,11 +46,13 @@ class Storing(Opened):
         follow: bool = False,
         progress: Progress | None = None,
     ) -> PutResult:
-        """Store a file, a folder, several paths or a state dict as the next version of ``name``.
+        """Store a path, several, a state dict or a live model as the next version of ``name``.
 
-        ``name`` is the path's own, ``parents`` the version before, if not given. With ``codec``
-        "raw" tensors can be mapped, with "small" they take the least space. An unchanged model
-        makes no new version unless ``always``. Durable on return.
+        If not given, ``name`` is the path's own, and the parent the version that the model was
+        loaded from ("fine-tuned" where all tensors have its names and shapes, else "derived"), or
+        else the version before. With ``codec`` "raw" tensors can be mapped, with "small" they take
+        the least space. An unchanged model makes no new version unless ``always``. Durable on
+        return.
 
         The code around the working directory, the machine and the packages are taken down unless
         ``capture`` is False or ``$MSTORE_CAPTURE`` is 0; ``seeds`` are kept with them. ``logs``
@@ -60,18 +63,19 @@ class Storing(Opened):
         what the schema of the store says of it, and nothing is stored.
         """
         tree = _scan(source, follow=follow)
+        found, how = parentage(self.parts, source, tree)
         description = Description(
             message=message,
             author=author,
             task=task,
             tags=tuple(tags),
-            parents=None if parents is None else tuple(parents),
-            relation=relation,
+            parents=found if parents is None else tuple(parents),
+            relation=relation or how,
             parameters=params or {},
             metrics=metrics or {},
             metadata=metadata or {},
         )
-        wish = Wish(capture, seeds, _paths(source), [Path(log) for log in logs])
+        wish = Wish(capture, seeds, _paths(source) or [], [Path(log) for log in logs])
         said = completed(self.parts, description, datasets, wish)
         named = name or tree.name
         return put(self.parts, tree, named, said, codec=codec, always=always, progress=progress)
@@ -156,6 +160,7 @@ class Storing(Opened):
 
         ``optimizer`` and ``trainer`` may be nested; they go to the model ``RUN/optimizer``. Returns
         when all is copied; with ``waiting`` copies in memory, first waits until one is stored.
+        The parent is the step before; of the first one the version that ``state`` was loaded from.
         ExistsError for a step that the run has, unless ``always``. Raises what went wrong with an
         earlier step, and then takes nothing. Several threads may call it.
 
@@ -170,6 +175,7 @@ class Storing(Opened):
             parameters=params or {},
             metrics=metrics or {},
             metadata=metadata or {},
+            begun_from=origin(state),
         )
         said = completed(self.parts, description, datasets, Wish(capture, seeds, once=True))
         if self._steps is None:
@@ -204,13 +210,13 @@ class Storing(Opened):
 
 
 def _scan(source: Source, *, follow: bool) -> SourceTree:
-    if isinstance(source, Mapping):
-        return scan_arrays(adapters.tensors(source), "model")
-    return scan_paths(_paths(source), follow=follow)
+    paths = _paths(source)
+    return scan_model(source) if paths is None else scan_paths(paths, follow=follow)
 
 
-def _paths(source: Source) -> list[Path]:
-    if isinstance(source, Mapping):
-        return []
-    paths = [source] if isinstance(source, str | os.PathLike) else source
-    return [Path(path) for path in paths]
+def _paths(source: Source) -> list[Path] | None:
+    """The paths that are to be stored; None when it is a model."""
+    given = [source] if isinstance(source, str | os.PathLike) else source
+    if isinstance(given, list | tuple) and all(isinstance(p, str | os.PathLike) for p in given):
+        return [Path(path) for path in given]
+    return None
