@@ -7,15 +7,22 @@ FUZZ_SECONDS ?= 60
 VENV := .venv
 DEMO := .venv-demo
 PIP := -m pip install --quiet --disable-pip-version-check
+FRAMEWORKS := $(basename $(notdir $(wildcard tests/frameworks/requirements/*.txt)))
 SOURCES := $(shell find cas cli -name '*.py')
 
-.PHONY: crash demo test check bench docs fuzz clean
+.PHONY: crash demo test test-frameworks check bench docs fuzz clean
 
 demo: $(DEMO)/.installed
 	@$(DEMO)/bin/python examples/demo.py
 
 test: $(VENV)/.test
 	$(VENV)/bin/python -m pytest -q -n 2 --dist worksteal
+
+# The adapters with the real frameworks, each in an environment of its own, made once: what
+# tests/frameworks/requirements/NAME.txt lists runs tests/frameworks/test_NAME.py.
+test-frameworks: $(FRAMEWORKS:%=build/frameworks/%/.installed)
+	set -e; for name in $(FRAMEWORKS); do \
+		build/frameworks/$$name/bin/python -m pytest -q tests/frameworks/test_$$name.py; done
 
 check: $(VENV)/.check
 	$(VENV)/bin/ruff check .
@@ -66,6 +73,13 @@ $(VENV)/.made:
 $(VENV)/.test: pyproject.toml $(VENV)/.made
 	$(VENV)/bin/python $(PIP) '$(TORCH)'
 	$(VENV)/bin/python $(PIP) --editable '.[test]'
+	touch $@
+
+# As in .test, torch comes first, where it is asked for at all.
+build/frameworks/%/.installed: tests/frameworks/requirements/%.txt pyproject.toml
+	$(PYTHON) -m venv build/frameworks/$*
+	if grep -q '^torch$$' $<; then build/frameworks/$*/bin/python $(PIP) '$(TORCH)'; fi
+	build/frameworks/$*/bin/python $(PIP) --requirement $< --editable '.[test]'
 	touch $@
 
 $(VENV)/.check: pyproject.toml $(VENV)/.made
