@@ -369,4 +369,4 @@ def _is_complete(parts: Parts, version: ObjectId) -> bool:
         needed = needed_objects(parts, Needs(frozenset({version}), frozenset()))
     except NotFoundError:
         return False
-    return all(parts.odb.is_live(oid) for oid in needed)
+    return all(parts.odb.is_held(oid) for oid in needed)

@@ -271,9 +271,10 @@ def commit_offer(
 
 
 def check_complete(parts: Parts, needs: Needs) -> None:
-    """CorruptError unless every object behind ``needs`` is live: then the sender left some out."""
+    """CorruptError unless every object behind ``needs`` is here: then the sender left some out."""
     try:
-        missing = [oid for oid in needed_objects(parts, needs) if not parts.odb.is_live(oid)]
+        # What it left out may be based on what is elsewhere, if a name has kept it before.
+        missing = [oid for oid in needed_objects(parts, needs) if not parts.odb.is_held(oid)]
     except NotFoundError as error:
         raise CorruptError(f"what arrived is not complete: {error}") from error
     if missing:

@@ -232,6 +232,24 @@ def test_a_clone_has_everything(tiered: Store, arrays: Arrays, place: Path, tmp_
         assert other.fsck(full=True).findings == []
 
 
+def test_a_bundle_starts_from_what_is_tiered(
+    tiered: Store, arrays: Arrays, place: Path, tmp_path: Path
+) -> None:
+    """What a bundle leaves out, since the version before is here, may have its bits elsewhere."""
+    clone, _ = mstore.clone(tiered.path, tmp_path / "clone")
+    tuned = {**arrays, "big": arrays["big"] + np.float32(1e-6), "bias": arrays["bias"] + 1}
+    clone.put(tuned, "m")
+    clone.bundle(tmp_path / "bundle", ["m@2"], since=["m@1"])
+    tiered.unbundle(tmp_path / "bundle")
+    tiered.gc(now=True)
+    assert same(again(tiered).load("m@2"), tuned)
+    assert tiered.fsck(full=True).findings == []
+    place.rename(place.with_name("away"))
+    with pytest.raises(NotFoundError, match="cannot be reached"):
+        again(tiered).load("m@2")
+    assert again(tiered).tier().versions == ("m@1", "m@2")
+
+
 def test_sending_needs_the_place(tiered: Store, place: Path, tmp_path: Path) -> None:
     """With the place away nothing is sent, and the other store has no half of a version."""
     place.rename(place.with_name("away"))
