@@ -109,6 +109,13 @@ class LeadingReader:
             if chunk.bits:
                 intervals.to_middle(chunk.view, chunk.width, chunk.bits, chunk.dtype)
 
+    def to_middle(self, dtype: str, content: memoryview) -> None:
+        """Make of exact numbers what would be given of them."""
+        width = FLOATS.get(dtype, 0)
+        if self.bits < _BYTE * width:
+            intervals.trim(content, width, self.bits)
+            intervals.to_middle(content, width, self.bits, dtype)
+
     def stored_size(self, tensors: Iterable[Tensor]) -> int:
         """Bytes of packs that reading these tensors whole would take; what is missing aside."""
         chunks = {piece.id for tensor in tensors for piece in tensor_pieces(tensor)}

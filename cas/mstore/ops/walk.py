@@ -6,12 +6,12 @@ but the chunks. So do those that list what is in another place.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from mstore.errors import CorruptError, NotFoundError
 from mstore.format.names import MAX_FOLDER_DEPTH, MAX_NAMES
 from mstore.ids import ID_SIZE, Kind, ObjectId
-from mstore.objects import EntryType, File, OpaqueFile, TreeEntry, Version
+from mstore.objects import EntryType, File, OpaqueFile, Tree, TreeEntry, Version
 from mstore.odb import ObjectDatabase
 from mstore.parts import Parts
 from mstore.refs import HEADS, NOTES, TAGS
@@ -29,6 +29,18 @@ class Roots(NamedTuple):
     notes: frozenset[ObjectId]
 
 
+class Folders(Protocol):
+    """What files are looked up in: an object database, or objects that are only in memory."""
+
+    def tree(self, oid: bytes) -> Tree:
+        """The tree with this id."""
+        ...
+
+    def file(self, oid: bytes) -> File:
+        """The file with this id."""
+        ...
+
+
 class FoundFile(NamedTuple):
     """One file of a version; ``path`` uses "/"."""
 
@@ -43,7 +55,7 @@ def split_ids(packed: bytes) -> list[ObjectId]:
     return [ObjectId(packed[at : at + ID_SIZE]) for at in range(0, len(packed), ID_SIZE)]
 
 
-def walk_entries(odb: ObjectDatabase, tree_id: bytes) -> Iterator[tuple[str, TreeEntry]]:
+def walk_entries(odb: Folders, tree_id: bytes) -> Iterator[tuple[str, TreeEntry]]:
     """Every folder and file below a tree with its path, folder by folder, names in order.
 
     CorruptError when folders nest too deep or there are too many names (SPEC §11).
@@ -66,7 +78,7 @@ def walk_entries(odb: ObjectDatabase, tree_id: bytes) -> Iterator[tuple[str, Tre
             open_trees.append((f"{prefix}{entry.name}/", below))
 
 
-def walk_files(odb: ObjectDatabase, tree_id: bytes) -> Iterator[FoundFile]:
+def walk_files(odb: Folders, tree_id: bytes) -> Iterator[FoundFile]:
     """The files below a tree, in the order of their names, folder by folder."""
     for path, entry in walk_entries(odb, tree_id):
         if entry.type != "tree":

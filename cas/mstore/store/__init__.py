@@ -14,6 +14,7 @@ from mstore.ops import transfer
 from mstore.ops.intake import Progress
 from mstore.ops.transfer import TransferReport
 from mstore.parts import init_parts, open_parts
+from mstore.store.comparing import Comparing
 from mstore.store.estimating import Estimating
 from mstore.store.keeping import Keeping
 from mstore.store.naming import Naming
@@ -26,7 +27,7 @@ from mstore.store.storing import Storing
 __all__ = ["PathLike", "Source", "Store", "clone_store", "init_store", "load", "open_store"]
 
 
-class Store(Storing, Reading, Naming, Noting, Estimating, Keeping, Sharing):
+class Store(Storing, Reading, Comparing, Naming, Noting, Estimating, Keeping, Sharing):
     """One open store. Cheap to open; safe to use from several threads for reading.
 
     As a context manager it is closed at the end, which matters to ``checkpoint`` only.
