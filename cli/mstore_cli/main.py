@@ -24,6 +24,7 @@ COMMANDS = {
     "log": "List the versions of a model, newest first.",
     "show": "Show everything known about a version.",
     "diff": "Show what differs between models: structure, settings, weights.",
+    "lineage": "Show what a version came from, and what was made of it.",
     "checkout-code": "Give back the source code that a version was made with.",
     "schema": "Say what the fields of a version mean: type, unit, range.",
     "tag": "Give a version a second name, or list and delete such names.",

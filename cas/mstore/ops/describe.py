@@ -162,7 +162,7 @@ def log(parts: Parts, name: str) -> list[LogRow]:
     """
     tags = _tags_by_version(parts)
     rows = parts.refs.table(HEADS, name).rows
-    versions = _versions(parts, name, rows.values())
+    versions = versions_of(parts, name, rows.values())
     return [
         LogRow(
             name,
@@ -176,7 +176,7 @@ def log(parts: Parts, name: str) -> list[LogRow]:
     ]
 
 
-def _versions(parts: Parts, name: str, rows: Collection[Row]) -> dict[bytes, Version]:
+def versions_of(parts: Parts, name: str, rows: Collection[Row]) -> dict[bytes, Version]:
     """The versions of these rows by id, as far as deleted ones are still here."""
     kept = descriptions.load(parts.backend, name) if len(rows) >= MIN_VERSIONS else {}
     wanted: descriptions.Payloads = {}

@@ -96,6 +96,13 @@ def decode_segment(content: bytes) -> Segment | None:
     return Segment(frozenset(versions), content[start:end])
 
 
+def kept_sketches(backend: Backend) -> dict[bytes, bytes]:
+    """The sketches that are kept, by tensor id. They may be those of other tensors: a cache."""
+    rows = _merge([segment for _, segment in _Cache(backend).load()])
+    starts = range(0, len(rows), _ROW_SIZE)
+    return {bytes(_tensor_of(rows[at : at + _ROW_SIZE])): _values(rows, at) for at in starts}
+
+
 UNSEEN = Segment(frozenset(), b"")
 """Kept beside the others, it says that there may be tensors without a sketch."""
 
@@ -281,6 +288,10 @@ def _by_key(rows: bytes) -> dict[bytes, list[bytes]]:
 
 def _tensor_of(row: bytes) -> ObjectId:
     return ObjectId(row[_KEY_SIZE : _KEY_SIZE + ID_SIZE])
+
+
+def _values(rows: bytes, at: int) -> bytes:
+    return rows[at + _KEY_SIZE + ID_SIZE : at + _ROW_SIZE]
 
 
 def _distance(mine: int, row: bytes) -> int:

@@ -1,12 +1,14 @@
-"""What differs between models."""
+"""What differs between models, and which came from which."""
 
 from mstore.ops.diff import Diff, diff
 from mstore.ops.intake import Progress
+from mstore.provenance.infer import Inferred, infer_parents
+from mstore.provenance.lineage import Lineage, lineage, lineage_of_dataset, whole_history
 from mstore.store.opened import Opened, PathLike
 
 
 class Comparing(Opened):
-    """What differs between models."""
+    """What differs between models, and which came from which."""
 
     def diff(
         self,
@@ -24,3 +26,31 @@ class Comparing(Opened):
         """
         texts = tuple(map(str, revisions))
         return diff(self.parts, *texts, bits=bits, align=align, progress=progress)
+
+    def lineage(
+        self, revision: str, *, up: bool = True, down: bool = True, depth: int | None = None
+    ) -> Lineage:
+        """What a version came from and what was made of it, in this model and in others.
+
+        At most ``depth`` steps away. Reads the descriptions of all versions.
+        """
+        return lineage(self.parts, revision, up=up, down=down, depth=depth)
+
+    def made_from(self, dataset: str, *, depth: int | None = None) -> Lineage:
+        """Every version that names a data set, or its hash, and all that was made of those.
+
+        NotFoundError when none does.
+        """
+        return lineage_of_dataset(self.parts, dataset, depth=depth)
+
+    def history(self) -> Lineage:
+        """All versions of all models, newest first, and how they came from one another."""
+        return whole_history(self.parts)
+
+    def infer_parents(self, *revisions: str, record: bool = False, author: str = "") -> Inferred:
+        """Guess from the weights what versions were made from, where nobody recorded it.
+
+        All that have no parent, unless some are named. A guess has a confidence and a reason;
+        with ``record`` it is added to its version as a note.
+        """
+        return infer_parents(self.parts, *revisions, record=record, author=author)

@@ -3,17 +3,24 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from mstore_cli import render
+import click
+
+from mstore_cli import lineage_text, render
 from mstore_cli.run import Run, verb
 
 if TYPE_CHECKING:
     from mstore.ops.describe import ModelRow
 
 
-@verb("list", "mstore list", "mstore list --json")
-def command(run: Run) -> None:
+@verb("list", "mstore list", "mstore list --graph", "mstore list --json")
+@click.option("--graph", "as_graph", is_flag=True, help="Draw all versions of all models.")
+def command(run: Run, *, as_graph: bool) -> None:
     """List the models and the newest version of each."""
-    rows = run.store().models()
+    store = run.store()
+    if as_graph and not run.as_json:
+        render.write(lineage_text.drawing(store.history()))
+        return
+    rows = store.models()
     run.answer(rows, _text, models=rows)
 
 

@@ -1,0 +1,1 @@
+"""Where versions come from: recorded parents and children, and parents inferred from weights."""
