@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from bench.rows.archived import archive, bits
 from bench.rows.base import Bench, Result, failed
+from bench.rows.comparing import diff, history, infer
 from bench.rows.encoding import codec, first
 from bench.rows.forward import forward
 from bench.rows.growth import tunes, variants
@@ -34,6 +35,9 @@ ROWS: dict[str, Callable[[Bench], Result]] = {
     "files": files_written,
     "folder": folder,
     "many": many,
+    "diff": diff,
+    "history": history,
+    "infer": infer,
     "start": start,
     "threads": threads,
     "forward": forward,
