@@ -92,8 +92,8 @@ def _packages(places: tuple[str, ...]) -> dict[str, str]:
 def packages() -> dict[str, str]:
     """The version of every installed package by its normal name; found once for each path.
 
-    Only the names of folders are read, which takes about a hundredth of what reading the packages'
-    own descriptions would.
+    Only the names of folders are read: 0.8 ms for 56 packages, where ``importlib.metadata`` takes
+    47 ms (docs/decisions/0014-capture.md).
     """
     return dict(_packages(tuple(dict.fromkeys(place or "." for place in sys.path))))
 

@@ -23,7 +23,7 @@ from mstore.revision import Resolved, resolve
 State = Literal["kept", "stripped", "deleted"]
 
 _NUMBER = 8
-"""Bytes of a step and of a value of a series (SPEC §6.7)."""
+"""Bytes of a step and of a value of a series (SPEC §6.9)."""
 
 
 @dataclass(frozen=True, slots=True)
