@@ -7,7 +7,8 @@ from mstore.errors import InvalidInputError
 
 Direction = Literal["min", "max"]
 
-_LESS_IS_MORE = ("loss", "error", "perplexity")
+LESS_IS_MORE = ("loss", "error", "perplexity")
+"""Words in the name of a metric of which less is better."""
 
 
 class Rated(NamedTuple):
@@ -28,7 +29,7 @@ def metric(text: str) -> tuple[str, Direction]:
         return name, "min"
     if name and direction == "max":
         return name, "max"
-    if any(word in text.casefold() for word in _LESS_IS_MORE):
+    if any(word in text.casefold() for word in LESS_IS_MORE):
         raise InvalidInputError(
             f"is '{text}' best where it is least or greatest",
             hint=f"write {text}:min or {text}:max",

@@ -45,6 +45,14 @@ def all_notes(parts: Parts) -> list[NoteRow]:
     return standing(row for table in tables for row in _read(parts, table))
 
 
+def notes_by_version(parts: Parts) -> dict[bytes, list[NoteRow]]:
+    """``all_notes`` by the version that each is about."""
+    found: dict[bytes, list[NoteRow]] = {}
+    for row in all_notes(parts):
+        found.setdefault(row.note.version, []).append(row)
+    return found
+
+
 def metrics_of(version: Version, notes: Iterable[NoteRow]) -> dict[str, float]:
     """The results of a version by name; of two with one name the later one counts.
 

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from mstore.best import Rated, best, metric
 from mstore.errors import InvalidInputError
 from mstore.ids import ObjectId
-from mstore.notes import NoteRow, all_notes, metrics_of
+from mstore.notes import NoteRow, metrics_of, notes_by_version
 from mstore.ops.copying import replace_row
 from mstore.ops.names import tags
 from mstore.ops.steplog.rows import StepRow, StepRows, companion, optimizer_of
@@ -209,7 +209,7 @@ def _choose(parts: Parts, name: str, rules: Retention) -> list[_Chosen]:
     """The model's versions and its optimizer states, the latter only where there are any."""
     tagged = _tagged(parts)
     rows = _kept_rows(parts, name)
-    said = _notes_by_version(parts) if rules.best else {}
+    said = notes_by_version(parts) if rules.best else {}
     why = select([_candidate(found, tagged, said) for found in rows], rules)
     chosen = [_Chosen(name, rows, why)]
     states = _kept_rows(parts, companion(name)) if _may_have_states(name) else []
@@ -242,13 +242,6 @@ def _tagged(parts: Parts) -> dict[bytes, tuple[str, ...]]:
     found: dict[bytes, tuple[str, ...]] = {}
     for tag, version in tags(parts).items():
         found[version] = (*found.get(version, ()), tag)
-    return found
-
-
-def _notes_by_version(parts: Parts) -> dict[bytes, list[NoteRow]]:
-    found: dict[bytes, list[NoteRow]] = {}
-    for row in all_notes(parts):
-        found.setdefault(row.note.version, []).append(row)
     return found
 
 

@@ -23,11 +23,14 @@ from mstore.store.opened import PathLike, Source
 from mstore.store.reading import Reading
 from mstore.store.sharing import Sharing
 from mstore.store.storing import Storing
+from mstore.store.viewing import Viewing
 
 __all__ = ["PathLike", "Source", "Store", "clone_store", "init_store", "load", "open_store"]
 
 
-class Store(Storing, Reading, Comparing, Naming, Noting, Estimating, Keeping, Sharing):
+class Store(
+    Storing, Reading, Viewing, Comparing, Naming, Noting, Estimating, Keeping, Sharing
+):
     """One open store. Cheap to open; safe to use from several threads for reading.
 
     As a context manager it is closed at the end, which matters to ``checkpoint`` only.

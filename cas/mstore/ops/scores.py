@@ -1,0 +1,75 @@
+"""What is better: metrics by name and direction, and the best among some values; pure."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from mstore.best import LESS_IS_MORE, Direction
+
+SETTINGS = ("learning_rate", "lr", "epoch", "step", "grad_norm")
+"""What trainers log beside their metrics; no value of it is best."""
+
+COSTS = ("memory", "flops", "latency")
+"""What running a model takes; less is better."""
+
+_SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "eval": "eval",
+    "test": "test",
+}
+_NAME = re.compile(rf"({'|'.join(_SPLITS)})[/_.\-](.+)", re.IGNORECASE)
+
+Directions = Mapping[str, Direction]
+"""What a schema says of some metrics."""
+
+
+class Measured(NamedTuple):
+    """A metric's name taken apart: what is measured, and on which split if the name says so."""
+
+    quantity: str
+    split: str
+
+
+def direction_of(metric: str, known: Directions | None = None) -> Direction:
+    """Which end of a metric is best: as ``known`` says, else by its name.
+
+    Less is better of what sounds like a loss, an error or a perplexity and of what running a model
+    takes, more of all else.
+    """
+    if known and metric in known:
+        return known[metric]
+    less = metric in COSTS or any(word in metric.casefold() for word in LESS_IS_MORE)
+    return "min" if less else "max"
+
+
+def measured(metric: str) -> Measured:
+    """``val/loss`` and ``train_loss`` are both "loss", each on its split."""
+    match = _NAME.fullmatch(metric)
+    if match is None:
+        return Measured(metric, "")
+    return Measured(match[2], _SPLITS[match[1].casefold()])
+
+
+def best_of(values: Sequence[float | None], direction: Direction) -> tuple[int, ...]:
+    """The places of the best values; of NaN and of nothing none is best."""
+    known = [value for value in values if value is not None and not math.isnan(value)]
+    if not known:
+        return ()
+    best = min(known) if direction == "min" else max(known)
+    return tuple(at for at, value in enumerate(values) if value == best)
+
+
+def headline(metrics: Mapping[str, float]) -> str | None:
+    """The metric that says most of a version: measured on val or test, and not a loss."""
+    return min(metrics, key=_importance, default=None)
+
+
+def _importance(metric: str) -> tuple[int, bool, str]:
+    order = ("val", "eval", "test", "", "train")
+    return order.index(measured(metric).split), direction_of(metric) == "min", metric
