@@ -27,6 +27,8 @@ COMMANDS = {
     "lineage": "Show what a version came from, and what was made of it.",
     "checkout-code": "Give back the source code that a version was made with.",
     "schema": "Say what the fields of a version mean: type, unit, range.",
+    "curves": "Draw how metrics went over steps or versions.",
+    "compare": "Show versions beside each other.",
     "tag": "Give a version a second name, or list and delete such names.",
     "note": "Add results, tags or a comment to a version.",
     "copy": "Begin a new model from a version.",

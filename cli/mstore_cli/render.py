@@ -7,6 +7,7 @@ import dataclasses
 import enum
 import json
 import math
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -24,17 +25,34 @@ TIME_FIELDS = frozenset({"time", "created", "modified"})
 """Fields that hold UTC microseconds since 1970; JSON shows them as ISO 8601 with six decimals."""
 
 
+PLAIN_WIDTH = 80
+"""Characters of a line where there is no terminal to ask."""
+
+BEST = "*"
+"""What stands before the best value of a row, also where there is no colour."""
+
+
+class Strong(str):
+    """The text of a cell that stands out where there is colour."""
+
+    __slots__ = ()
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of cells under headers; columns named in ``right`` hold numbers."""
+    """Rows of cells under headers; columns named in ``right`` hold numbers.
+
+    On a terminal that is too narrow the columns in ``spare`` are left out, the first one first.
+    """
 
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
     right: frozenset[str] = frozenset()
+    spare: Sequence[str] = ()
 
     def lines(self) -> Iterator[str]:
         """Give the table as aligned plain text."""
-        rows = [self.headers, *([plain(cell) for cell in row] for row in self.rows)]
+        rows = [[plain(cell) for cell in row] for row in (self.headers, *self.rows)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             cells = zip(self.headers, row, widths, strict=True)
@@ -45,7 +63,14 @@ class Table:
             yield "  ".join(padded).rstrip()
 
 
-Part = str | Table
+@dataclasses.dataclass(frozen=True, slots=True)
+class Drawing:
+    """Lines in pieces of text, each with the name of a colour or ""."""
+
+    lines: Sequence[Sequence[tuple[str, str]]]
+
+
+Part = str | Table | Drawing
 Scalar = None | bool | int | float | str
 
 
@@ -55,10 +80,32 @@ def write(parts: Iterable[Part]) -> None:
     for part in parts:
         if isinstance(part, str):
             click.echo("\n".join(plain(line) for line in part.split("\n")))
+        elif isinstance(part, Drawing):
+            _write_drawing(part, on_terminal=on_terminal)
         elif on_terminal:
             _write_rich(part)
         else:
             click.echo("\n".join(part.lines()))
+
+
+def width() -> int:
+    """Characters of a line: ``$COLUMNS``, else the terminal's, else 80."""
+    told = os.environ.get("COLUMNS", "")
+    if told.isdecimal() and int(told):
+        return int(told)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or PLAIN_WIDTH
+    except (OSError, ValueError):
+        return PLAIN_WIDTH
+
+
+def can_say(text: str) -> bool:
+    """Whether stdout can encode a text."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
 
 
 def write_json(value: Mapping[str, Any]) -> None:
@@ -132,6 +179,16 @@ def size(count: int) -> str:
     return f"{amount:.1f} PiB"
 
 
+def brief(count: int) -> str:
+    """Write a count in three digits: ``812``, ``61.7 k``, ``1.24 M``."""
+    amount = float(count)
+    for unit in ("", " k", " M", " G"):
+        if amount < 1000:  # noqa: PLR2004 (the step between decimal units)
+            return f"{amount:.3g}{unit}"
+        amount /= 1000
+    return f"{amount:.3g} T"
+
+
 def count(number: int, noun: str) -> str:
     """Write ``1 tensor``, ``2 tensors``."""
     ending = "" if number == 1 else "s"
@@ -154,15 +211,52 @@ def _scalar(value: Scalar | enum.Enum) -> Scalar:
     return "Infinity" if value > 0 else "-Infinity"
 
 
+def _write_drawing(drawing: Drawing, *, on_terminal: bool) -> None:
+    if not on_terminal:
+        for line in drawing.lines:
+            click.echo("".join(plain(text) for text, _ in line).rstrip())
+        return
+    from rich.console import Console  # noqa: PLC0415 (only on a terminal)
+    from rich.text import Text  # noqa: PLC0415 (as above)
+
+    console = Console(file=sys.stdout)
+    for line in drawing.lines:
+        console.print(Text.assemble(*((plain(text), style) for text, style in line)), no_wrap=True)
+
+
 def _write_rich(table: Table) -> None:
     from rich.console import Console  # noqa: PLC0415 (only on a terminal)
     from rich.table import Table as RichTable  # noqa: PLC0415 (as above)
     from rich.text import Text  # noqa: PLC0415 (as above)
 
+    console = Console(file=sys.stdout)
+    left_out = _left_out(table, console.width)
     shown = RichTable(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for header in table.headers:
+    kept = [at for at, header in enumerate(table.headers) if header not in left_out]
+    for header in (table.headers[at] for at in kept):
         right = header in table.right
-        shown.add_column(header, justify="right" if right else "left", overflow="fold")
+        shown.add_column(Text(plain(header)), justify="right" if right else "left", overflow="fold")
     for row in table.rows:
-        shown.add_row(*(Text(plain(cell)) for cell in row))
-    Console(file=sys.stdout).print(shown)
+        cells = (row[at] for at in kept)
+        shown.add_row(*(Text(plain(cell), _style(cell)) for cell in cells))
+    console.print(shown)
+    if left_out:
+        names = ", ".join(header for header in table.headers if header in left_out)
+        console.print(Text(f"(too narrow for {names})", "dim"))
+
+
+def _left_out(table: Table, width: int) -> set[str]:
+    """The columns that do not fit."""
+    columns = zip(table.headers, *table.rows, strict=True)
+    needed = {column[0]: max(len(plain(cell)) for cell in column) + 2 for column in columns}
+    left_out: set[str] = set()
+    for header in table.spare:
+        if sum(needed.values()) - 2 <= width:
+            break
+        needed.pop(header)
+        left_out.add(header)
+    return left_out
+
+
+def _style(cell: str) -> str:
+    return "bold green" if isinstance(cell, Strong) else ""

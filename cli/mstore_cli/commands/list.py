@@ -1,46 +1,152 @@
 """``mstore list``."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from mstore_cli import lineage_text, render
+from mstore_cli.drawing import number
+from mstore_cli.html import html_options, write_page
+from mstore_cli.parameters import ModelName
 from mstore_cli.run import Run, verb
 
 if TYPE_CHECKING:
-    from mstore.ops.describe import ModelRow
+    from mstore.ops.listing import Listed
+
+_NUMBERS = frozenset({"VERSIONS", "PARAMS", "SIZE", "STORED"})
+_SPARE = ("HASH", "AUTHOR", "STATE", "VERSIONS", "PARENT", "TIME", "MESSAGE", "TAGS", "STORED")
 
 
-@verb("list", "mstore list", "mstore list --graph", "mstore list --json")
+@verb("list", "mstore list", "mstore list --name lenet --sort val/accuracy --column learning_rate")
+@click.option("--name", type=ModelName(), help="Every version of one model instead.")
+@click.option(
+    "-c",
+    "--column",
+    "columns",
+    metavar="NAME",
+    multiple=True,
+    help="Show this metric or parameter too.",
+)
+@click.option("--sort", metavar="COLUMN", help="Sort by a column, a metric or a parameter.")
+@click.option("--reverse", is_flag=True, help="Greatest first.")
 @click.option("--graph", "as_graph", is_flag=True, help="Draw all versions of all models.")
-def command(run: Run, *, as_graph: bool) -> None:
+@click.option("--stored", is_flag=True, help="Show the bytes that each takes in the store.")
+@html_options
+def command(
+    run: Run,
+    *,
+    name: str | None,
+    columns: tuple[str, ...],
+    sort: str | None,
+    reverse: bool,
+    as_graph: bool,
+    stored: bool,
+    html: Path | None,
+    force: bool,
+) -> None:
     """List the models and the newest version of each."""
     store = run.store()
     if as_graph and not run.as_json:
         render.write(lineage_text.drawing(store.history()))
         return
-    rows = store.models()
-    run.answer(rows, _text, models=rows)
+    rows = store.listing(name)
+    if sort is not None:
+        from mstore.ops.listing import sorted_rows  # noqa: PLC0415 (only when it is wanted)
+
+        rows = sorted_rows(rows, sort, reverse=reverse)
+    taken = _taken(run, rows) if stored else {}
+    page = write_page(html, lambda: _page(name, rows), force=force)
+    found = [{**render.jsonable(row), "stored_bytes": taken.get(row.label)} for row in rows]
+    run.answer(rows, lambda rows: _text(rows, columns, taken, page), models=found, html=page)
 
 
-def _text(rows: "Sequence[ModelRow]") -> Iterator[render.Part]:
+def _page(name: str | None, rows: "Sequence[Listed]") -> str:
+    from mstore.report.pages import list_page  # noqa: PLC0415 (only when a page is wanted)
+
+    return list_page(name or "", rows)
+
+
+def _taken(run: Run, rows: "Sequence[Listed]") -> dict[str, int]:
+    used = run.store().du([row.label for row in rows])
+    return {
+        row.label: use.exclusive_bytes + use.shared_bytes
+        for row, use in zip(rows, used, strict=True)
+    }
+
+
+def _text(
+    rows: "Sequence[Listed]", columns: Sequence[str], taken: Mapping[str, int], page: str | None
+) -> Iterator[render.Part]:
     if not rows:
         yield "no models yet; store one: mstore put PATH"
         return
-    cells = [
-        (
-            f"{row.name}@{row.number}",
-            "" if row.state == "kept" else row.state,
-            render.short(row.version),
-            str(row.versions),
-            str(row.tensors),
-            render.size(row.size_bytes),
-            render.local_time(row.time),
-            ", ".join(row.tags),
-            render.first_line(row.message),
-        )
-        for row in rows
+    best = best_labels(rows)
+    cells = [_cells(row, columns, taken, best) for row in rows]
+    wanted = [column.upper() for column in columns]
+    headers = [
+        *("MODEL", "STATE", "HASH", "VERSIONS", "PARAMS", "SIZE"),
+        *(["STORED"] if taken else []),
+        *("PARENT", "METRIC", *wanted, "TIME", "TAGS", "MESSAGE"),
     ]
-    headers = ("MODEL", "STATE", "HASH", "VERSIONS", "TENSORS", "SIZE", "TIME", "TAGS", "MESSAGE")
-    yield render.Table(headers, cells, frozenset({"VERSIONS", "TENSORS", "SIZE"}))
+    spare = [header for header in _SPARE if header in headers]
+    yield render.Table(headers, cells, _NUMBERS | set(wanted), spare)
+    if page:
+        yield f"written to {page}"
+
+
+def _cells(
+    row: "Listed", columns: Sequence[str], taken: Mapping[str, int], best: Mapping[str, set[str]]
+) -> list[str]:
+    return [
+        row.label,
+        "" if row.state == "kept" else row.state,
+        render.short(row.version),
+        str(row.versions),
+        render.brief(row.parameter_count),
+        render.size(row.size_bytes),
+        *([render.size(taken[row.label])] if taken else []),
+        parents_cell(row),
+        headline_cell(row, best),
+        *(_said(row, column) for column in columns),
+        render.local_time(row.time),
+        ", ".join(row.tags),
+        render.first_line(row.message),
+    ]
+
+
+def parents_cell(row: "Listed") -> str:
+    """What a version came from, and how."""
+    return ", ".join(f"{kin.relation} {kin.label or render.short(kin.id)}" for kin in row.parents)
+
+
+def headline_cell(row: "Listed", best: Mapping[str, set[str]]) -> str:
+    """The metric that says most of a version, marked where no other is better."""
+    if row.headline is None:
+        return ""
+    told = f"{row.headline} {number(row.metrics[row.headline])}"
+    is_best = row.label in best.get(row.headline, ())
+    return render.Strong(f"{told} {render.BEST}") if is_best else told
+
+
+def best_labels(rows: "Sequence[Listed]") -> dict[str, set[str]]:
+    """The labels of the best of several versions, for each metric."""
+    from mstore.ops.scores import best_of, direction_of  # noqa: PLC0415 (the library is loaded by now)
+
+    found = {}
+    for metric in {row.headline for row in rows if row.headline is not None}:
+        values = [row.metrics.get(metric) for row in rows]
+        several = len({value for value in values if value is not None}) > 1
+        places = best_of(values, direction_of(metric)) if several else ()
+        found[metric] = {rows[at].label for at in places}
+    return found
+
+
+def _said(row: "Listed", column: str) -> str:
+    from mstore.ops.listing import value_of  # noqa: PLC0415 (as above)
+
+    value = value_of(row, column)
+    if value is None:
+        return ""
+    return number(value) if isinstance(value, float) else str(value)
