@@ -10,7 +10,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 FRAMEWORKS := $(basename $(notdir $(wildcard tests/frameworks/requirements/*.txt)))
 SOURCES := $(shell find cas cli -name '*.py')
 
-.PHONY: crash demo test test-frameworks check bench docs fuzz clean
+.PHONY: crash demo test test-browser test-frameworks check bench docs fuzz clean
 
 demo: $(DEMO)/.installed
 	@$(DEMO)/bin/python examples/demo.py
@@ -23,6 +23,12 @@ test: $(VENV)/.test
 test-frameworks: $(FRAMEWORKS:%=build/frameworks/%/.installed)
 	set -e; for name in $(FRAMEWORKS); do \
 		build/frameworks/$$name/bin/python -m pytest -q tests/frameworks/test_$$name.py; done
+
+# The pages in a real Chromium, which is installed where it is missing and we may. Screenshots go to
+# build/screenshots.
+test-browser: $(VENV)/.browser
+	.ci/chromium
+	$(VENV)/bin/python -m pytest -q tests/browser
 
 check: $(VENV)/.check
 	$(VENV)/bin/ruff check .
@@ -84,6 +90,10 @@ build/frameworks/%/.installed: tests/frameworks/requirements/%.txt pyproject.tom
 
 $(VENV)/.check: pyproject.toml $(VENV)/.made
 	$(VENV)/bin/python $(PIP) --editable '.[check]'
+	touch $@
+
+$(VENV)/.browser: pyproject.toml $(VENV)/.test
+	$(VENV)/bin/python $(PIP) --editable '.[browser]'
 	touch $@
 
 $(VENV)/.fuzz: pyproject.toml $(VENV)/.made
