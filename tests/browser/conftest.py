@@ -75,6 +75,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     words += ["--meta", "meta.json"]
     mstore(folder, "put", checkpoints / "parity", "--name", "hostile", "--parent", "digits", *words)
     put_trained(folder)
+    put_family(folder)
     words = [
         "--metric",
         "accuracy=0.91",
@@ -94,6 +95,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "curves": ("curves", "digits"),
         "runs": ("curves", "trained", "digits", "--metric", "loss"),
         "list": ("list", "--name", "digits"),
+        "diff": ("diff", "digits@1", "digits@4", "parity", checkpoints / "sharded"),
+        "lineage": ("lineage", "digits@2"),
+        "guesses": ("lineage", "--infer"),
     }
     for name, line in made.items():
         mstore(folder, *line, "--html", f"{name}.html")
@@ -123,6 +127,24 @@ def put_trained(folder: Path) -> None:
     )
     source = scan_paths([ROOT / "examples/checkpoints/digits/epoch-8"])
     put(store.parts, source, "trained", description)
+
+
+def put_family(folder: Path) -> None:
+    """Store fine-tunes of the digits: two branches, and what was merged of them."""
+    parity = ROOT / "examples/checkpoints/parity"
+    for name, parents, relation in (
+        ("parity", ("digits@4",), "fine-tuned"),
+        ("parity", ("parity@1",), "trained"),
+        ("mobile", ("parity@2",), "quantised"),
+        ("merged", ("parity@2", "digits@2"), "merged"),
+        ("sealed", ("merged@1",), "converted"),
+    ):
+        words = [word for parent in parents for word in ("--parent", parent)]
+        words += ["--relation", relation, "--always", "-m", f"{name}, {relation}"]
+        mstore(folder, "put", parity, "--name", name, *words)
+    mstore(
+        folder, "put", ROOT / "examples/checkpoints/renamed", "--name", "found", "--tag", "stray"
+    )
 
 
 def series(name: str, count: int, start: float) -> Series:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.browser.conftest import HOSTILE, SCREENSHOTS
 
-NAMES = ("show", "hostile", "compare", "curves", "runs", "list")
+NAMES = ("show", "hostile", "compare", "curves", "runs", "list", "diff", "lineage", "guesses")
 SCHEMES = ("light", "dark")
 
 OVERFLOWING = """() => {
@@ -173,6 +173,31 @@ def test_points_are_reached_by_arrows(look: Any) -> None:
     assert readout.inner_text() != last
 
 
+def test_a_lineage_is_drawn_without_overlaps(look: Any) -> None:
+    """Every version is a box, every parent a line; no box lies on another or under its children."""
+    page = look("lineage").page
+    nodes = page.locator(".lineage .node")
+    boxes = [nodes.nth(at).bounding_box() for at in range(nodes.count())]
+    assert len(boxes) == 10
+    assert page.locator(".lineage .edge").count() == 10
+    assert page.locator(".lineage .chosen").count() == 1
+    for at, box in enumerate(boxes):
+        for other in boxes[at + 1 :]:
+            beside = box["x"] + box["width"], other["x"] + other["width"]
+            below = box["y"] + box["height"], other["y"] + other["height"]
+            apart = beside[0] <= other["x"] or beside[1] <= box["x"]
+            assert apart or below[0] <= other["y"] or below[1] <= box["y"]
+
+
+def test_a_diff_has_a_row_for_each_tensor(look: Any) -> None:
+    """Each model compared has its tensors, what was added and removed stands out in colour."""
+    page = look("diff").page
+    assert page.locator("table:has(caption:text-is('tensors'))").count() == 3
+    first = page.locator("table:has(caption:text-is('tensors'))").first
+    assert first.locator("tbody tr").count() == 8
+    assert first.locator(".spread").count() == 8
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_everything_can_be_read(look: Any, name: str, scheme: str) -> None:
@@ -210,7 +235,7 @@ def test_a_page_needs_no_script(look: Any, name: str) -> None:
     page = look(name, script=False).page
     assert page.locator("button:visible").count() == 0
     assert page.locator("h1").inner_text()
-    drawn = page.locator("path.line, .points circle, .spread path").count()
+    drawn = page.locator("path.line, .points circle, .spread path, .node rect").count()
     assert drawn > 0
 
 

@@ -194,6 +194,10 @@ def test_overviews_cannot_steer_the_terminal(trained: Any) -> None:
         ("show", "lenet"),
         ("curves", "lenet"),
         ("compare", "lenet@1", "lenet@2"),
+        ("diff", "lenet@1", "lenet@2"),
+        ("lineage", "lenet@2"),
+        ("lineage", "--infer"),
+        ("list", "--graph"),
     ],
     ids=" ".join,
 )

@@ -255,10 +255,10 @@ def _settings(labels: Sequence[str], found: "Comparison") -> Markup:
         [Cell(setting.name), *(Cell(_said(value)) for value in setting.values)]
         for setting in different
     ]
-    marked = frozenset(range(len(rows)))
+    styles = ["differs"] * len(rows)
     parts: list[Child] = []
     if different:
-        parts.append(table(Grid("parameters that differ", columns, rows, marked=marked)))
+        parts.append(table(Grid("parameters that differ", columns, rows, styles=styles)))
     if same:
         alike = [[Cell(setting.name), Cell(_said(setting.values[0]))] for setting in same]
         grid = Grid("parameters that are the same", [Column("parameter"), Column("value")], alike)

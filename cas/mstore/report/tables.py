@@ -23,7 +23,7 @@ class Column(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """A table: the first cell of each row is the row's header."""
+    """A table: the first cell of each row is the row's header; ``styles`` are of the rows."""
 
     caption: str
     columns: Sequence[Column]
@@ -31,7 +31,7 @@ class Grid(NamedTuple):
     is_sortable: bool = False
     is_compact: bool = False
     foot: Sequence[Cell] = ()
-    marked: frozenset[int] = frozenset()
+    styles: Sequence[str | None] = ()
 
 
 BEST = "★"
@@ -42,9 +42,8 @@ _WIDE = frozenset({"version", "model hash"})
 def table(grid: Grid) -> Markup:
     """A table in a frame of its own, which scrolls where the page is narrow."""
     heads = [_head(column) for column in grid.columns]
-    rows = [
-        _row(grid.columns, row, is_marked=at in grid.marked) for at, row in enumerate(grid.rows)
-    ]
+    styles = grid.styles or [None] * len(grid.rows)
+    rows = [_row(grid.columns, row, style) for row, style in zip(grid.rows, styles, strict=True)]
     foot = tag("tfoot", _row(grid.columns, grid.foot)) if grid.foot else None
     inner = tag(
         "table",
@@ -76,11 +75,11 @@ def _head(column: Column) -> Markup:
     return tag("th", column.title, scope="col", class_="number" if column.is_number else None)
 
 
-def _row(columns: Sequence[Column], row: Sequence[Cell], *, is_marked: bool = False) -> Markup:
+def _row(columns: Sequence[Column], row: Sequence[Cell], style: str | None = None) -> Markup:
     cells = [_cell(column, cell) for column, cell in zip(columns, row, strict=True)]
-    style = "whole" if columns[0].is_whole else None
-    first = tag("th", row[0].shown, scope="row", class_=style, data_value=row[0].value)
-    return tag("tr", first, cells[1:], class_="differs" if is_marked else None)
+    whole = "whole" if columns[0].is_whole else None
+    first = tag("th", row[0].shown, scope="row", class_=whole, data_value=row[0].value)
+    return tag("tr", first, cells[1:], class_=style)
 
 
 def _cell(column: Column, cell: Cell) -> Markup:

@@ -94,28 +94,33 @@ _SPREAD_COLUMNS = [
 
 def histogram(spread: "Spread") -> Markup:
     """The bins of a tensor as a small picture, with a line where zero is."""
-    words = f"{number(spread.low)} to {number(spread.high)}"
-    top = max(spread.bins, default=0) or 1
-    step = _WIDE / max(len(spread.bins), 1)
+    words = f"histogram from {number(spread.low)} to {number(spread.high)}"
+    zero = None
+    if spread.low < 0 < spread.high:
+        zero = -spread.low / (spread.high - spread.low)
+    return bars(spread.bins, words, zero=zero)
+
+
+def bars(counts: Sequence[int], words: str, *, zero: float | None = None) -> Markup:
+    """Counts as bars beside each other, with a line at a share of their width."""
+    top = max(counts, default=0) or 1
+    step = _WIDE / max(len(counts), 1)
     wide = max(step - 0.6, 0.5)
     steps = "".join(
         f"M{at * step:.2f} {_HIGH}v{-(_HIGH - 1) * count / top:.2f}h{wide:.2f}V{_HIGH}z"
-        for at, count in enumerate(spread.bins)
+        for at, count in enumerate(counts)
         if count
     )
-    zero = None
-    if spread.low < 0 < spread.high:
-        place = _WIDE * -spread.low / (spread.high - spread.low)
-        zero = tag("line", x1=place, x2=place, y1=0, y2=_HIGH)
+    place = None if zero is None else _WIDE * zero
     return tag(
         "svg",
-        tag("title", f"from {words}"),
+        tag("title", words),
         tag("path", d=steps),
-        zero,
+        None if place is None else tag("line", x1=place, x2=place, y1=0, y2=_HIGH),
         class_="spread",
         viewBox=f"0 0 {_WIDE} {_HIGH}",
         role="img",
-        aria_label=f"histogram from {words}",
+        aria_label=words,
     )
 
 

@@ -1,11 +1,14 @@
 """``mstore diff``."""
 
+from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from mstore_cli import diff_text
+from mstore_cli import diff_text, render
+from mstore_cli.html import html_options, write_page
 from mstore_cli.parameters import Revision
 from mstore_cli.place import open_existing
 from mstore_cli.progress import Callback, progress
@@ -31,6 +34,7 @@ HIGH_BITS = 16
 @click.option("--align", is_flag=True, help="Recognise neurons that stand in another order.")
 @click.option("--high", is_flag=True, help="Read 16 leading bits of floats, and bound the figures.")
 @click.option("--bits", type=int, metavar="N", help="As --high, with N leading bits.")
+@html_options
 def command(
     run: Run,
     *,
@@ -39,6 +43,8 @@ def command(
     align: bool,
     high: bool,
     bits: int | None,
+    html: Path | None,
+    force: bool,
 ) -> None:
     """Show what differs between models: structure, settings, weights.
 
@@ -49,7 +55,21 @@ def command(
         bits = HIGH_BITS
     with progress("diff", counts_new=False) as report:
         result = _compare(run, revisions, bits, align=align, report=report)
-    run.answer(result, partial(diff_text.lines, tensors=tensors))
+    page = write_page(html, partial(_page, result), force=force)
+    text = partial(_text, tensors=tensors, page=page)
+    run.answer(result, text, **render.jsonable(result), html=page)
+
+
+def _page(found: "Diff") -> str:
+    from mstore.report.diffs import diff_page  # noqa: PLC0415 (only when a page is wanted)
+
+    return diff_page(found)
+
+
+def _text(found: "Diff", *, tensors: bool, page: str | None) -> Iterator[render.Part]:
+    yield from diff_text.lines(found, tensors=tensors)
+    if page:
+        yield f"written to {page}"
 
 
 def _compare(

@@ -1,12 +1,14 @@
 """``mstore lineage``."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from mstore_cli import lineage_text, render
+from mstore_cli.html import html_options, write_page
 from mstore_cli.parameters import Revision
 from mstore_cli.run import Run, verb
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 @click.option("--dataset", metavar="NAME|HASH", help="Everything made from a data set.")
 @click.option("--infer", is_flag=True, help="Guess parents that nobody recorded, from the weights.")
 @click.option("--record", is_flag=True, help="With --infer: add what was guessed as a note.")
+@html_options
 def command(
     run: Run,
     *,
@@ -42,6 +45,8 @@ def command(
     dataset: str | None,
     infer: bool,
     record: bool,
+    html: Path | None,
+    force: bool,
 ) -> None:
     """Show what a version came from and what was made of it, across models.
 
@@ -53,17 +58,20 @@ def command(
     store = run.store()
     if infer:
         inferred = store.infer_parents(*revisions, record=record, author=run.author)
-        run.answer(
-            inferred, _inferred, versions=[], duplicates=inferred.duplicates, inferred=inferred
-        )
+        guessed = partial(_page, "inferred", store.history(), inferred.parents)
+        named = {"versions": [], "duplicates": inferred.duplicates, "inferred": inferred}
+        page = write_page(html, guessed, force=force)
+        run.answer(inferred, partial(_inferred, page=page), **named, html=page)
         return
     if dataset is not None:
         found = store.made_from(dataset, depth=depth)
     else:
         both = up == down
         found = store.lineage(revisions[0], up=up or both, down=down or both, depth=depth)
-    text = partial(lineage_text.drawing, mark_start=dataset is None)
-    run.answer(found, text if as_graph else lineage_text.table, **_named(found))
+    page = write_page(html, partial(_page, dataset or revisions[0], found), force=force)
+    drawing = partial(lineage_text.drawing, mark_start=dataset is None)
+    text = drawing if as_graph else lineage_text.table
+    run.answer(found, partial(_text, text=text, page=page), **_named(found), html=page)
 
 
 def _check(revisions: tuple[str, ...], dataset: str | None, *, infer: bool, record: bool) -> None:
@@ -78,11 +86,25 @@ def _check(revisions: tuple[str, ...], dataset: str | None, *, infer: bool, reco
         raise click.UsageError(message)
 
 
+def _page(title: str, found: "Lineage", guesses: "Sequence[InferredParent]" = ()) -> str:
+    from mstore.report.lineages import lineage_page  # noqa: PLC0415 (only when a page is wanted)
+
+    return lineage_page(title, found, guesses)
+
+
+def _text(
+    found: "Lineage", text: "Callable[[Lineage], Iterable[render.Part]]", page: str | None
+) -> Iterator[render.Part]:
+    yield from text(found)
+    if page:
+        yield f"written to {page}"
+
+
 def _named(found: "Lineage") -> dict[str, object]:
     return {"versions": found.versions, "duplicates": found.duplicates, "inferred": None}
 
 
-def _inferred(found: "Inferred") -> Iterator[render.Part]:
+def _inferred(found: "Inferred", page: str | None) -> Iterator[render.Part]:
     for edge in found.parents:
         yield from _edge(edge)
     for duplicate in found.duplicates:
@@ -94,6 +116,8 @@ def _inferred(found: "Inferred") -> Iterator[render.Part]:
             f"compared {found.considered} of {found.versions_in_all} versions:"
             " the newest of each model first"
         )
+    if page:
+        yield f"written to {page}"
 
 
 def _edge(edge: "InferredParent") -> Iterator[render.Part]:

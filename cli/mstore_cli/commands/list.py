@@ -13,6 +13,7 @@ from mstore_cli.parameters import ModelName
 from mstore_cli.run import Run, verb
 
 if TYPE_CHECKING:
+    from mstore import Store
     from mstore.ops.listing import Listed
 
 _NUMBERS = frozenset({"VERSIONS", "PARAMS", "SIZE", "STORED"})
@@ -49,7 +50,7 @@ def command(
     """List the models and the newest version of each."""
     store = run.store()
     if as_graph and not run.as_json:
-        render.write(lineage_text.drawing(store.history()))
+        _draw(store, html, force=force)
         return
     rows = store.listing(name)
     if sort is not None:
@@ -60,6 +61,17 @@ def command(
     page = write_page(html, lambda: _page(name, rows), force=force)
     found = [{**render.jsonable(row), "stored_bytes": taken.get(row.label)} for row in rows]
     run.answer(rows, lambda rows: _text(rows, columns, taken, page), models=found, html=page)
+
+
+def _draw(store: "Store", html: Path | None, *, force: bool) -> None:
+    """Draw every version, in a page too if one is wanted."""
+    from mstore.report.lineages import lineage_page  # noqa: PLC0415 (only when it is wanted)
+
+    history = store.history()
+    page = write_page(html, lambda: lineage_page("All versions", history), force=force)
+    render.write(lineage_text.drawing(history))
+    if page:
+        render.write([f"written to {page}"])
 
 
 def _page(name: str | None, rows: "Sequence[Listed]") -> str:
