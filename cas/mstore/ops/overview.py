@@ -9,7 +9,6 @@ from math import prod
 from typing import NamedTuple
 
 from mstore.notes import ESTIMATE
-from mstore.objects import Code, Environment, Version
 from mstore.ops.curves import Curve, series_curves
 from mstore.ops.describe import Shown, TensorRow, show, tensors
 from mstore.ops.estimate import Estimate, estimate
@@ -40,18 +39,6 @@ class Score(NamedTuple):
     author: str
 
 
-class CodeFacts(NamedTuple):
-    """The code that made a version, its patch counted only; fields as of ``objects.Code``."""
-
-    commit: str
-    branch: str
-    remote: str
-    tree: str
-    patch_bytes: int
-    omitted: str
-    folder: str
-
-
 @dataclass(frozen=True, slots=True)
 class Overview:
     """Everything known of a version: as ``show`` gives it, and what was made of it.
@@ -65,8 +52,6 @@ class Overview:
     layers: tuple[Layer, ...]
     scores: tuple[Score, ...]
     curves: tuple[Curve, ...]
-    code: CodeFacts | None
-    environment: Environment | None
     footprint: Estimate
 
 
@@ -83,8 +68,6 @@ def overview(parts: Parts, text: str) -> Overview:
         layers=layers,
         scores=tuple(_scores(shown)),
         curves=tuple(series_curves(parts, target.label, shown.version)),
-        code=_code(parts, shown.version),
-        environment=_environment(parts, shown.version),
         footprint=estimate(parts, text),
     )
 
@@ -112,23 +95,3 @@ def _scores(shown: Shown) -> Iterator[Score]:
     for note in said:
         for metric, value in sorted(note.metrics.items()):
             yield Score(metric, note.dataset, note.split, value, note.time, note.author)
-
-
-def _code(parts: Parts, version: Version) -> CodeFacts | None:
-    code = None if version.code is None else parts.odb.record(version.code)
-    if not isinstance(code, Code):
-        return None
-    return CodeFacts(
-        commit=code.commit,
-        branch=code.branch,
-        remote=code.remote,
-        tree=code.tree,
-        patch_bytes=len(code.patch),
-        omitted=code.omitted,
-        folder=code.folder,
-    )
-
-
-def _environment(parts: Parts, version: Version) -> Environment | None:
-    found = None if version.environment is None else parts.odb.record(version.environment)
-    return found if isinstance(found, Environment) else None

@@ -12,16 +12,18 @@ from mstore.report.texts import shown_time, shown_value
 if TYPE_CHECKING:
     from mstore.notes import NoteRow
     from mstore.objects import Environment, Note
-    from mstore.ops.overview import CodeFacts, Overview
+    from mstore.ops.describe import CodeRow
+    from mstore.ops.overview import Overview
 
 
 def origin_sections(found: "Overview") -> list[Section]:
     """The code and the environment, as far as they are known."""
     sections = []
-    if found.code is not None:
-        sections.append(Section("code", "Code", _code(found.code)))
-    if found.environment is not None:
-        sections.append(Section("environment", "Environment", _environment(found.environment)))
+    if found.shown.code is not None:
+        sections.append(Section("code", "Code", _code(found.shown.code)))
+    if found.shown.environment is not None:
+        made_on = _environment(found.shown.environment)
+        sections.append(Section("environment", "Environment", made_on))
     return sections
 
 
@@ -56,7 +58,7 @@ def _note(note: "Note") -> list[Cell]:
     ]
 
 
-def _code(code: "CodeFacts") -> Markup:
+def _code(code: "CodeRow") -> Markup:
     patch = size(code.patch_bytes) if code.patch_bytes else "none"
     rows: list[tuple[str, Child]] = [
         ("commit", tag("code", code.commit or "none")),

@@ -28,9 +28,7 @@ from mstore.store.viewing import Viewing
 __all__ = ["PathLike", "Source", "Store", "clone_store", "init_store", "load", "open_store"]
 
 
-class Store(
-    Storing, Reading, Viewing, Comparing, Naming, Noting, Estimating, Keeping, Sharing
-):
+class Store(Storing, Reading, Viewing, Comparing, Naming, Noting, Estimating, Keeping, Sharing):
     """One open store. Cheap to open; safe to use from several threads for reading.
 
     As a context manager it is closed at the end, which matters to ``checkpoint`` only.

@@ -107,8 +107,7 @@ def _page(store: "Store", found: "Overview", spreads: "Spreads") -> str:
 
 
 def _fields(found: "Overview", spreads: "Spreads | None", page: str | None) -> dict[str, object]:
-    known = {"shown", *render.field_names(found.shown)}
-    told = {name: value for name, value in render.jsonable(found).items() if name not in known}
+    told = {name: value for name, value in render.jsonable(found).items() if name != "shown"}
     rows = None if spreads is None else {str(oid): spread for oid, spread in spreads.items()}
     return {**render.jsonable(found.shown), **told, "spreads": rows, "html": page}
 

@@ -102,10 +102,10 @@ def test_an_overview_has_what_was_captured(store: Store) -> None:
     )
     put(store.parts, scan_arrays(small_tensors(), "model"), "lenet", made)
     found = store.overview("lenet")
-    assert found.code is not None
-    assert found.environment is not None
-    assert (found.code.branch, found.code.patch_bytes) == ("main", 5)
-    assert found.environment.packages == {"torch": "2.13.0"}
+    assert found.shown.code is not None
+    assert found.shown.environment is not None
+    assert (found.shown.code.branch, found.shown.code.patch_bytes) == ("main", 5)
+    assert found.shown.environment.packages == {"torch": "2.13.0"}
     (curve,) = found.curves
     assert (curve.metric, curve.source, curve.steps) == ("val/loss", "tensorboard", (0, 10, 20))
     assert curve.best == 1
