@@ -5,7 +5,7 @@ import sys
 import numpy as np
 
 from mstore.codecs._elements import Bytes
-from mstore.codecs._frames import read_frame
+from mstore.codecs._frames import read_frame, read_pieces
 from mstore.ids import Buffer
 
 if sys.version_info >= (3, 14):
@@ -45,3 +45,11 @@ def code_plane(plane: Bytes) -> Buffer:
 def read_plane(stored: memoryview, size: int) -> Bytes:
     """The ``size`` bytes of a plane; CorruptError for what is no frame of as many."""
     return np.frombuffer(stored if len(stored) == size else read_frame(stored, size), np.uint8)
+
+
+def read_tiles(stored: memoryview, size: int, step: int) -> list[Bytes]:
+    """``read_plane``, cut into tiles of ``step`` bytes."""
+    if len(stored) == size:
+        plane = np.frombuffer(stored, np.uint8)
+        return [plane[start : start + step] for start in range(0, size, step)]
+    return [np.frombuffer(piece, np.uint8) for piece in read_pieces(stored, size, step)]

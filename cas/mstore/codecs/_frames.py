@@ -18,23 +18,38 @@ _OPTIONS: dict[int, int] = {zstd.DecompressionParameter.window_log_max: WINDOW_L
 
 
 def read_frame(stored: Buffer, size: int) -> bytes:
-    """The ``size`` bytes that ``stored`` holds; CorruptError for anything but one frame.
+    """The ``size`` bytes that ``stored`` holds; CorruptError for anything but one frame."""
+    return read_pieces(stored, size, max(size, 1))[0]
 
-    The frame states its content size, uses no dictionary and asks for a window of at most 8 MiB.
-    All of that is checked first, so that a small frame cannot be made to fill the memory.
+
+def read_pieces(stored: Buffer, size: int, step: int) -> list[bytes]:
+    """The ``size`` bytes that ``stored`` holds, ``step`` at a time: joining them costs a copy.
+
+    CorruptError for anything but one frame, which states its content size, uses no dictionary
+    and asks for a window of at most 8 MiB. All of that is checked first, so that a small frame
+    cannot be made to fill the memory.
     """
+    pieces = []
     try:
         _check_frame(stored, size)
         decompressor = zstd.ZstdDecompressor(options=_OPTIONS)
-        # One byte more than is owed, so that a frame that lies about its size is noticed.
-        content = decompressor.decompress(stored, max_length=size + 1)
+        left = size
+        while True:
+            count = min(step, left)
+            left -= count
+            # One byte more than is owed, so that a frame that lies about its size is noticed.
+            piece = decompressor.decompress(stored, max_length=count if left else count + 1)
+            pieces.append(piece)
+            stored = b""
+            if not left or len(piece) != count:
+                break
     except zstd.ZstdError as error:
         message = f"zstd frame cannot be decoded: {error}"
         raise CorruptError(message) from error
-    if len(content) != size or not decompressor.eof:
+    if left or len(piece) != count or not decompressor.eof:
         message = f"zstd frame does not end after the {size} bytes that it should hold"
         raise CorruptError(message)
-    return content
+    return pieces
 
 
 def _check_frame(stored: Buffer, size: int) -> None:

@@ -11,7 +11,7 @@ from itertools import accumulate
 import numpy as np
 
 from mstore.codecs import BYTES, Layout
-from mstore.codecs._byte_planes import code_plane, read_plane
+from mstore.codecs._byte_planes import code_plane, read_tiles
 from mstore.codecs._elements import (
     Bytes,
     Elements,
@@ -32,9 +32,13 @@ TAKES_BASE = False
 TILE = 1 << 19
 """Bytes of the elements taken at a time: with what is made of them they fit a core's cache."""
 
+_READ_TILE = 1 << 18
+"""The same for reading."""
+
 _HEADER = struct.Struct("<I")
 _SIZE = struct.Struct("<I")
 _SIGN, _BOTH = 0x80, 0x807F
+_HALF = np.dtype("<u2")
 _TOP = 2  # the bytes that have the sign and the exponent
 
 
@@ -67,11 +71,12 @@ def decode_into(stored: Buffer, target: memoryview, base: Buffer | None = None) 
         message = f"split-float entry of {len(view)} bytes has planes of {sizes}"
         raise CorruptError(message)
     stops = list(accumulate(sizes))
+    count = _READ_TILE // width
     planes = [
-        read_plane(rest[stop - size : stop], len(numbers))
+        read_tiles(rest[stop - size : stop], len(numbers), count)
         for size, stop in zip(sizes, stops, strict=True)
     ]
-    _merge(planes, numbers)
+    _merge(planes, numbers, count)
 
 
 def _split(numbers: Elements, planes: Bytes) -> None:
@@ -97,27 +102,25 @@ def _split(numbers: Elements, planes: Bytes) -> None:
         np.bitwise_xor(low, top, out=cut[-2], dtype=top.dtype, casting="unsafe")
 
 
-def _merge(planes: list[Bytes], numbers: Elements) -> None:
-    """The reverse of ``_split``, two planes at a time from the last."""
+def _merge(planes: list[list[Bytes]], numbers: Elements, count: int) -> None:
+    """The reverse of ``_split``, of planes that are cut into tiles of ``count`` elements."""
     width = len(planes)
-    if width == 1:
-        numbers[:] = planes[0]
-        return
-    count = TILE // width
     scratch = np.empty((2, count), np.uint16)
-    for start in range(0, len(numbers), count):
-        tile = numbers[start : start + count]
-        cut = [plane[start : start + count] for plane in planes]
-        pair, sign = scratch[:, : len(tile)]
-        np.left_shift(cut[-1], 7, out=pair, dtype=pair.dtype)
+    for place, cut in enumerate(zip(*planes, strict=True)):
+        tile = numbers[place * count :][:count]
+        if width == 1:
+            tile[:] = cut[0]
+            continue
+        top, sign = scratch[:, : len(tile)]
+        # Copying into wider numbers, then multiplying, is faster than shifting into them.
+        np.copyto(top, cut[-1])
+        np.multiply(top, 1 << 7, out=top)
         # Made wider as a signed number, the sign fills the upper half.
         np.copyto(sign.view(np.int16), cut[-2].view(np.int8))
         np.bitwise_and(sign, _BOTH, out=sign)
-        np.bitwise_or(pair, sign, out=tile if width == _TOP else pair)
+        np.bitwise_or(top, sign, out=tile if width == _TOP else top)
         if width > _TOP:
-            np.left_shift(pair, 8 * (width - _TOP), out=tile, dtype=tile.dtype)
-        for at in range(0, width - _TOP, 2):
-            np.left_shift(cut[at + 1], 8, out=pair, dtype=pair.dtype)
-            np.bitwise_or(pair, cut[at], out=pair)
-            part = pair if not at else np.left_shift(pair, 8 * at, dtype=tile.dtype)
-            np.bitwise_or(tile, part, out=tile)
+            tile.view(_HALF).reshape(len(tile), -1)[:, -1] = top
+            columns = tile.view(np.uint8).reshape(len(tile), width)
+            for at in range(width - _TOP):
+                columns[:, at] = cut[at]
