@@ -51,15 +51,21 @@ class LocalDraft:
 
     def write(self, content: Buffer) -> None:
         """Append; see ``base.Draft``."""
-        view = memoryview(content).cast("B")
+        size = len(content) if isinstance(content, bytes) else memoryview(content).nbytes
+        if len(self._gathered) + size <= _GATHER:
+            # Most writes are small and come here, where nothing can fail: nothing is prepared for.
+            self._gathered += content
+        else:
+            self._write_through(memoryview(content).cast("B"))
+        self._size += size
+
+    def _write_through(self, view: memoryview) -> None:
         with self._discarding(), reported("write", self._path):
-            if len(self._gathered) + view.nbytes > _GATHER:
-                self._flush()
+            self._flush()
             if view.nbytes > _GATHER:
                 self._append(view)
             else:
                 self._gathered += view
-        self._size += view.nbytes
 
     def _flush(self) -> None:
         gathered, self._gathered = self._gathered, bytearray()

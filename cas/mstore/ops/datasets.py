@@ -103,8 +103,8 @@ def _state(source: SourceTree) -> tuple[bytes, float]:
     for folder in source.folders:
         hasher.update(repr(folder).encode("utf-8", "replace"))
     for file in source.files:
-        assert isinstance(file.origin, Path)
-        found = file.origin.stat()
+        assert isinstance(file.origin, str)
+        found = Path(file.origin).stat()
         times = (found.st_mtime_ns, found.st_ctime_ns)
         facts = (file.parts, file.executable, found.st_size, *times, found.st_ino, found.st_dev)
         hasher.update(repr(facts).encode("utf-8", "replace"))

@@ -9,6 +9,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple, Protocol, Self
 
@@ -16,6 +17,9 @@ from mstore.adapters import ArrayTensor
 from mstore.errors import ConflictError, InvalidInputError, NotFoundError, StorageError
 from mstore.format.names import MAX_FOLDER_DEPTH, MAX_NAMES, check_tree_names
 from mstore.format.safetensors import build_header
+
+_Found = Path | os.DirEntry[str]
+"""A file or folder on disk. A listing of a folder gives its entries for less than a path each."""
 
 HINT_LINK = "store what it points to with --follow, or leave it out"
 
@@ -47,14 +51,14 @@ class NamedFile(NamedTuple):
     parts: tuple[str, ...]
     size: int
     executable: bool
-    origin: "Path | ArrayFile | Origin"
+    origin: "str | ArrayFile | Origin"
     follow: bool = False
 
     def open(self) -> AbstractContextManager[Source]:
         """The bytes of this file, as a context manager."""
         if isinstance(self.origin, ArrayFile):
             return ArraySource(self.origin)
-        if isinstance(self.origin, Path):
+        if isinstance(self.origin, str):
             return FileSource(self.origin, follow=self.follow)
         return self.origin.open()
 
@@ -71,13 +75,13 @@ class SourceTree(NamedTuple):
 class FileSource:
     """A regular file on disk, watched for changes between opening and ``finish``."""
 
-    def __init__(self, path: Path, *, follow: bool = False) -> None:
+    def __init__(self, path: str | Path, *, follow: bool = False) -> None:
         flags = os.O_RDONLY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
-        self.label = str(path)
+        self.label = os.fspath(path)
         try:
             self._fd = os.open(path, flags)
         except OSError as error:
-            raise _unreadable(path, error) from error
+            raise _unreadable(self.label, error) from error
         self._before = os.fstat(self._fd)
         self.size = self._before.st_size
         if not stat.S_ISREG(self._before.st_mode):
@@ -175,7 +179,7 @@ def scan_paths(paths: Sequence[Path], *, follow: bool = False) -> SourceTree:
     """What stands at some paths: one file, one folder, or several of both side by side."""
     if not paths:
         raise InvalidInputError("nothing to put", hint="name a file or a folder")
-    if len(paths) == 1 and _kind(paths[0], follow=follow) == "folder":
+    if len(paths) == 1 and stat.S_ISDIR(_status(paths[0], follow=follow).st_mode):
         found = list(_scan_folder(paths[0], (), follow=follow))
         return _tree(found, single=False, name=paths[0].resolve().name)
     check_tree_names([path.name for path in paths])
@@ -198,53 +202,55 @@ def _tree(found: Iterable[NamedFile | tuple[str, ...]], *, single: bool, name: s
 
 
 def _scan(
-    path: Path, parts: tuple[str, ...], *, follow: bool
+    path: _Found, parts: tuple[str, ...], *, follow: bool
 ) -> Iterator[NamedFile | tuple[str, ...]]:
-    if _kind(path, follow=follow) == "folder":
+    status = _status(path, follow=follow)
+    if stat.S_ISDIR(status.st_mode):
         yield parts
         yield from _scan_folder(path, parts, follow=follow)
         return
-    status = path.stat()
     executable = bool(status.st_mode & stat.S_IXUSR)
-    yield NamedFile(parts, status.st_size, executable, path, follow)
+    yield NamedFile(parts, status.st_size, executable, os.fspath(path), follow)
 
 
 def _scan_folder(
-    folder: Path, parts: tuple[str, ...], *, follow: bool
+    folder: _Found, parts: tuple[str, ...], *, follow: bool
 ) -> Iterator[NamedFile | tuple[str, ...]]:
     if len(parts) > MAX_FOLDER_DEPTH:
         raise InvalidInputError(
-            f"folder '{folder}' stands inside more than {MAX_FOLDER_DEPTH} others"
+            f"folder '{os.fspath(folder)}' stands inside more than {MAX_FOLDER_DEPTH} others"
         )
     try:
-        names = sorted(path.name for path in folder.iterdir())
+        with os.scandir(folder) as listed:
+            found = sorted(listed, key=attrgetter("name"))
     except OSError as error:
         raise _unreadable(folder, error) from error
     try:
-        check_tree_names(names)
+        check_tree_names([entry.name for entry in found])
     except InvalidInputError as error:
-        raise InvalidInputError(f"in folder '{folder}': {error}", hint=error.hint) from error
-    for name in names:
-        yield from _scan(folder / name, (*parts, name), follow=follow)
+        message = f"in folder '{os.fspath(folder)}': {error}"
+        raise InvalidInputError(message, hint=error.hint) from error
+    for entry in found:
+        yield from _scan(entry, (*parts, entry.name), follow=follow)
 
 
-def _kind(path: Path, *, follow: bool) -> str:
+def _status(path: _Found, *, follow: bool) -> os.stat_result:
+    """What a file or folder is; InvalidInputError for anything else."""
     try:
-        mode = path.stat(follow_symlinks=follow).st_mode
+        status = path.stat(follow_symlinks=follow)
     except OSError as error:
         raise _unreadable(path, error) from error
-    if stat.S_ISDIR(mode):
-        return "folder"
-    if stat.S_ISREG(mode):
-        return "file"
-    if stat.S_ISLNK(mode):
-        raise InvalidInputError(f"'{path}' is a symbolic link", hint=HINT_LINK)
-    raise InvalidInputError(f"'{path}' is neither a file nor a folder")
+    if stat.S_ISDIR(status.st_mode) or stat.S_ISREG(status.st_mode):
+        return status
+    if stat.S_ISLNK(status.st_mode):
+        raise InvalidInputError(f"'{os.fspath(path)}' is a symbolic link", hint=HINT_LINK)
+    raise InvalidInputError(f"'{os.fspath(path)}' is neither a file nor a folder")
 
 
 def _unreadable(
-    path: Path | str, error: OSError
+    found: str | _Found, error: OSError
 ) -> NotFoundError | InvalidInputError | StorageError:
+    path = os.fspath(found)
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return NotFoundError(f"no file or folder '{path}'")
     if isinstance(error, PermissionError):
