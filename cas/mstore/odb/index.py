@@ -122,8 +122,8 @@ class Index:
         condemned = self._list_condemned()
         self.unreadable = {}
         listed = live.union(condemned) if condemned else live
-        known = (segment.packs for segment in segments)
-        for pack in sorted(listed.difference(self._loose_packs, *known)):
+        known = set(self._loose_packs).union(*(segment.packs for segment in segments))
+        for pack in sorted(listed - known):
             key = pack_key(pack) if pack in live else condemned[pack]
             if pack.endswith(PACK_SUFFIX) and not self._read(pack, key):
                 live.discard(pack)

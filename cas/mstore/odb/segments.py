@@ -85,7 +85,7 @@ class Segment:
     def packs(self) -> tuple[str, ...]:
         """The packs whose rows are here."""
         names = memoryview(self._head)[_FIXED : self._listed_at]
-        return tuple(str(names, "ascii", "replace").splitlines())
+        return tuple(str(names, "ascii", "replace").split("\n")[:-1])
 
     def has_pack(self, pack: str) -> bool:
         """Whether a pack's rows are here; quick for a few questions, and then ``packs`` is."""
