@@ -39,7 +39,8 @@ def steps(bench: Bench) -> Result:
                 "training thread held at most 60 ms a step (the longest)",
                 f"{held[-1]:.1f} ms; median {statistics.median(held):.1f} ms",
                 met=held[-1] <= 60,
-                bound="the first copies touch memory that is new to the interpreter",
+                bound="the first copy touches memory that is new to the interpreter, half of it in "
+                "the training thread",
             ),
             at_most("stored: at most 0.10 of the full copies", ratio, 0.10, ""),
         ],

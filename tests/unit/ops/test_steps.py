@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mstore
+from mstore import adapters
 from mstore.backends.fsio import FileSystem
 from mstore.errors import (
     CorruptError,
@@ -126,6 +127,17 @@ def test_nested_states_come_back(state: dict[str, Any]) -> None:
         return mstore.adapters.framework(framework).array(found.dtype, found.shape, found.content)
 
     assert is_same(restore(flat.text, array), state)
+
+
+def test_touching_memory_ahead_spoils_nothing() -> None:
+    """A first copy of many MiB, half of whose memory another thread touches, is a true copy."""
+    rng = np.random.default_rng(0)
+    arrays = {str(at): rng.integers(0, 256, 3_000_001, np.uint8) for at in range(5)}
+    host = Host()
+    for _ in range(2):
+        copies = host.copy([adapters.outline(name, array) for name, array in arrays.items()])
+        assert all(copy.content == arrays[copy.name].data for copy in copies)
+        arrays = {name: array[::-1].copy() for name, array in arrays.items()}
 
 
 def test_an_optimizer_is_readable(store: Store) -> None:
