@@ -32,8 +32,8 @@ TAKES_BASE = False
 TILE = 1 << 19
 """Bytes of the elements taken at a time: with what is made of them they fit a core's cache."""
 
-_READ_TILE = 1 << 18
-"""The same for reading."""
+_READ_COUNT = 1 << 17
+"""Elements put together at a time. Their planes fit a core's cache, whatever the width."""
 
 _HEADER = struct.Struct("<I")
 _SIZE = struct.Struct("<I")
@@ -71,12 +71,11 @@ def decode_into(stored: Buffer, target: memoryview, base: Buffer | None = None) 
         message = f"split-float entry of {len(view)} bytes has planes of {sizes}"
         raise CorruptError(message)
     stops = list(accumulate(sizes))
-    count = _READ_TILE // width
     planes = [
-        read_tiles(rest[stop - size : stop], len(numbers), count)
+        read_tiles(rest[stop - size : stop], len(numbers), _READ_COUNT)
         for size, stop in zip(sizes, stops, strict=True)
     ]
-    _merge(planes, numbers, count)
+    _merge(planes, numbers)
 
 
 def _split(numbers: Elements, planes: Bytes) -> None:
@@ -102,12 +101,12 @@ def _split(numbers: Elements, planes: Bytes) -> None:
         np.bitwise_xor(low, top, out=cut[-2], dtype=top.dtype, casting="unsafe")
 
 
-def _merge(planes: list[list[Bytes]], numbers: Elements, count: int) -> None:
-    """The reverse of ``_split``, of planes that are cut into tiles of ``count`` elements."""
+def _merge(planes: list[list[Bytes]], numbers: Elements) -> None:
+    """The reverse of ``_split``, of planes that are cut into tiles."""
     width = len(planes)
-    scratch = np.empty((2, count), np.uint16)
+    scratch = np.empty((2, min(len(numbers), _READ_COUNT)), np.uint16)
     for place, cut in enumerate(zip(*planes, strict=True)):
-        tile = numbers[place * count :][:count]
+        tile = numbers[place * _READ_COUNT :][:_READ_COUNT]
         if width == 1:
             tile[:] = cut[0]
             continue
