@@ -7,6 +7,7 @@ from typing import NamedTuple
 from mstore.errors import InvalidInputError, NotFoundError
 from mstore.ids import ObjectId
 from mstore.ops.describe import State
+from mstore.ops.schemas import SCHEMA_MODEL
 from mstore.parts import Parts
 from mstore.provenance.history import History, Known, read_history
 from mstore.revision import resolve
@@ -94,9 +95,16 @@ def lineage_of_dataset(parts: Parts, dataset: str, *, depth: int | None = None) 
 
 
 def whole_history(parts: Parts) -> Lineage:
-    """All versions of all models."""
+    """All versions of all models, but for those of the schema."""
     history = read_history(parts)
-    return _answer(history, dict.fromkeys(history.known, 0), ())
+    shown = (oid for oid, known in history.known.items() if not _is_schema(known))
+    return _answer(history, dict.fromkeys(shown, 0), ())
+
+
+def _is_schema(known: Known) -> bool:
+    return bool(known.names) and all(
+        name.rpartition("@")[0] == SCHEMA_MODEL for name in known.names
+    )
 
 
 def _uses(known: Known, dataset: str) -> bool:

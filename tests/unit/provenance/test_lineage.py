@@ -7,6 +7,7 @@ import pytest
 
 import mstore
 from mstore.errors import InvalidInputError, NotFoundError
+from mstore.ops.schemas import SCHEMA_MODEL
 from mstore.store import Store
 
 
@@ -101,3 +102,11 @@ def test_what_has_no_name_has_no_lineage(family: Store, tmp_path: Path) -> None:
     with pytest.raises(NotFoundError):
         family.lineage(f"blake3:{version}")
     assert mstore.init(tmp_path / "empty")[0].history().versions == ()
+
+
+def test_the_schema_is_no_model(family: Store, tmp_path: Path) -> None:
+    """The team's schema, which is stored as a model, is not drawn among the models."""
+    path = tmp_path / "schema.toml"
+    path.write_text("", encoding="utf-8")
+    family.put(path, name=SCHEMA_MODEL)
+    assert len(family.history().versions) == 6
