@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from msgspec.structs import replace
 
-from mstore.codecs import Coded
 from mstore.errors import InvalidInputError, NotFoundError
 from mstore.format.dtypes import tensor_size
 from mstore.format.objects import encode_object
 from mstore.format.safetensors import parse_header
-from mstore.ids import Buffer, ObjectId, hash_model, hash_object
+from mstore.ids import ObjectId, hash_model, hash_object
 from mstore.notes import metrics_of, notes_of
 from mstore.objects import CHUNK_SIZE, File, Object, OpaqueFile, Tensor, TensorFile, Tree, Version
+from mstore.ops.ids_only import WithoutChunks
 from mstore.ops.intake import store_tree
 from mstore.ops.payload import (
     Piece,
@@ -253,22 +253,11 @@ class _PathSide:
             return self._sources[path]
 
 
-class _Objects:
+class _Objects(WithoutChunks):
     """The objects that files on disk would be, without their chunks."""
 
     def __init__(self) -> None:
-        self.new_bytes = 0
         self._objects: dict[bytes, Object] = {}
-
-    def lacks(self, oid: bytes) -> bool:
-        """No chunk is worth encoding."""
-        del oid
-        return False
-
-    def add_chunk(self, oid: bytes, raw: Buffer, coded: Coded | None = None) -> bool:
-        """Chunks are not kept."""
-        del oid, raw, coded
-        return False
 
     def add_object(self, value: Object) -> ObjectId:
         """Keep an object; its id."""

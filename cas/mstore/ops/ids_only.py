@@ -10,13 +10,10 @@ from mstore.ops.intake import Progress, StoredTree, store_tree
 from mstore.ops.sources import SourceTree
 
 
-class _IdsOnly:
-    """Takes the objects of files and keeps their ids only."""
+class WithoutChunks:
+    """What takes the objects of files while they are read, and never their bytes."""
 
-    def __init__(self) -> None:
-        self.new_bytes = 0
-        self.files: list[ObjectId] = []
-        self.has_places = False
+    new_bytes = 0
 
     def lacks(self, oid: bytes) -> bool:
         """No chunk is worth encoding."""
@@ -27,6 +24,14 @@ class _IdsOnly:
         """Nothing to keep: the file object names its chunks."""
         del oid, raw, coded
         return False
+
+
+class _IdsOnly(WithoutChunks):
+    """Keeps the ids of the files only."""
+
+    def __init__(self) -> None:
+        self.files: list[ObjectId] = []
+        self.has_places = False
 
     def add_object(self, value: Object) -> ObjectId:
         """The id that the object would have in a store."""
