@@ -14,11 +14,7 @@ import mmap
 import os
 import secrets
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -256,13 +252,6 @@ class FileSystem:
         """Bytes that this user can still write to the disk that a path is on."""
         state = os.statvfs(path)
         return state.f_bavail * state.f_frsize
-
-
-@contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A folder of one's own among the system's temporary ones, gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="mstore-") as name:
-        yield Path(name)
 
 
 def _found(entry: "os.DirEntry[str]") -> Found | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from mstore import adapters
 from mstore.adapters import Taken
-from mstore.backends.fsio import scratch_folder
+from mstore.backends.scratch import scratch_folder
 from mstore.errors import InvalidInputError
 from mstore.format.safetensors import parse_header
 from mstore.ids import ObjectId
