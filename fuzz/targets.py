@@ -19,6 +19,8 @@ from mstore.capture.logs import read_log
 from mstore.capture.logs.caffe import read_caffe
 from mstore.capture.logs.gathered import Gathered
 from mstore.capture.logs.tensorboard import masked_crc, read_events
+from mstore.catalog.english import understand
+from mstore.catalog.syntax import QueryError, parse
 from mstore.codecs import DELTA_PCO, PCO, PLANES, SPARSE, SPLIT_FLOAT, ZSTD, decode
 from mstore.errors import CorruptError, InvalidInputError, NotFoundError, UnsupportedError
 from mstore.format import bundle, config, model_files, names, objects, pack, pickle_outline, slots
@@ -29,6 +31,7 @@ from mstore.objects import TensorFile
 from mstore.parts import Parts, init_parts
 from mstore.revision import resolve
 from mstore.schema import parse_schema
+from mstore.units import format_quantity, parse_quantity
 
 Target = Callable[[bytes], None]
 
@@ -316,6 +319,23 @@ def fuzz_schema(content: bytes) -> None:
             schema.metrics({field.name: "90%" for field in schema.fields})
 
 
+def fuzz_search(content: bytes) -> None:
+    """A search, as a query and as English; what is understood is shown as what it is."""
+    text = content.decode("utf-8", "surrogateescape")
+    for read in (parse, lambda given: understand(given)[0]):
+        with contextlib.suppress(QueryError):
+            shown = str(read(text))
+            assert str(parse(shown)) == shown
+
+
+def fuzz_quantity(content: bytes) -> None:
+    """A number with its unit."""
+    with contextlib.suppress(InvalidInputError):
+        quantity = parse_quantity(content.decode("utf-8", "surrogateescape"))
+        again = parse_quantity(format_quantity(*quantity))
+        assert again == quantity or quantity.value != quantity.value
+
+
 # A new parser gets a line here, a function above, and a folder with seeds in fuzz/corpus.
 TARGETS: dict[str, Target] = {
     "tensor": fuzz_tensor,
@@ -352,4 +372,6 @@ TARGETS: dict[str, Target] = {
     "caffe": fuzz_caffe,
     "log": fuzz_log,
     "schema": fuzz_schema,
+    "search": fuzz_search,
+    "quantity": fuzz_quantity,
 }

@@ -99,6 +99,18 @@ class RefStore:
         found = {name: self.find(namespace, name) for name in self._folders(namespace)}
         return {name: table for name, table in found.items() if table is not None}
 
+    def newest(self, namespace: str) -> dict[str, int]:
+        """The newest generation of every name. Cost: a listing per name; no slot is read."""
+        listed = {
+            name: max(self._backend.names(_folder(namespace, name)), default="")
+            for name in self._folders(namespace)
+        }
+        return {name: parse_generation(last) for name, last in listed.items() if last}
+
+    def slot_hash(self, namespace: str, name: str, generation: int) -> bytes:
+        """The hash that a slot ends with, as it stands; NotFoundError when there is no slot."""
+        return slot_hash(self._backend.read(slot_key(namespace, name, generation)))
+
     def table(self, namespace: str, name: str) -> RefTable:
         """The table of one name; NotFoundError when there is none."""
         table = self.find(namespace, name)

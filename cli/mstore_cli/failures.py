@@ -8,7 +8,7 @@ import difflib
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar
 
 import click
@@ -86,9 +86,25 @@ def report(error: BaseException, *, as_json: bool) -> int:
         click.echo(text)
         return exit_code(error)
     click.echo(f"mstore: {plain(message)}", err=True)
+    for line in marked(error):
+        click.echo(line, err=True)
     if hint:
         click.echo(f"hint: {plain(hint)}", err=True)
     return exit_code(error)
+
+
+MARKED = 60
+"""Characters before and after the place that is marked in a text."""
+
+
+def marked(error: BaseException) -> Iterator[str]:
+    """Give the text that an error is about and a line of carets under the place, if it has one."""
+    text, start, stop = (getattr(error, name, None) for name in ("text", "start", "stop"))
+    if not isinstance(text, str) or not isinstance(start, int) or not isinstance(stop, int):
+        return
+    before, found = plain(text[:start])[-MARKED:], plain(text[start:stop])[:MARKED]
+    yield f"  {before}{found}{plain(text[stop:])[:MARKED]}"
+    yield f"  {' ' * len(before)}{'^' * max(1, len(found))}"
 
 
 def describe(error: BaseException) -> tuple[str, str, str | None]:

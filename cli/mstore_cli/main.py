@@ -21,6 +21,7 @@ COMMANDS = {
     "cat": "Write a stored file, a tensor or some of its rows to stdout.",
     "tensors": "List the tensors of a version.",
     "list": "List the models.",
+    "search": "Find versions by what is known of them.",
     "log": "List the versions of a model, newest first.",
     "show": "Show everything known about a version.",
     "diff": "Show what differs between models: structure, settings, weights.",
@@ -53,6 +54,7 @@ COMMANDS = {
     "push": "Send models to another store.",
     "pull": "Fetch models from another store, or from a bundle.",
     "bundle": "Carry versions from store to store in one file.",
+    "reindex": "Make the catalogue anew, which searches are answered from.",
     "completion": "Print the shell's completion script.",
 }
 """Every command and its one line of help, so that ``--help`` imports none of them."""

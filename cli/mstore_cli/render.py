@@ -191,7 +191,7 @@ def brief(count: int) -> str:
 
 def count(number: int, noun: str) -> str:
     """Write ``1 tensor``, ``2 tensors``."""
-    ending = "" if number == 1 else "s"
+    ending = "" if number == 1 else "es" if noun.endswith("ch") else "s"
     return f"{number:,} {noun}{ending}"
 
 

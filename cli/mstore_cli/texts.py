@@ -1,11 +1,15 @@
 """Texts that several commands print."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+import click
+
 from mstore_cli import render
+from mstore_cli.failures import plain
 
 if TYPE_CHECKING:
+    from mstore.catalog.reports import Lacking
     from mstore.ops.names import Deleted, Moved
     from mstore.ops.transfer import TransferReport
 
@@ -48,3 +52,23 @@ def transferred(report: "TransferReport") -> Iterator[render.Part]:
         yield f"  {render.count(report.notes, 'note')}"
     for tag in report.refused_tags:
         yield f"  tag {tag} stands elsewhere there and was left (--force moves it)"
+
+
+def tell(notices: Iterable[str]) -> None:
+    """Say on stderr what was unusual on the way to an answer."""
+    for notice in notices:
+        click.echo(f"mstore: {plain(notice)}", err=True)
+
+
+LISTED = 5
+"""Labels that are shown of versions which lack a value."""
+
+
+def lacking(groups: "Iterable[Lacking]") -> Iterator[render.Part]:
+    """Say which versions may fit as well, and what is not known of them."""
+    for group in groups:
+        values = " and ".join(f"'{value}'" for value in group.values)
+        verb = "lacks" if group.count == 1 else "lack"
+        rest = ", ..." if group.count > LISTED else ""
+        labels = ", ".join(group.labels[:LISTED])
+        yield f"{render.count(group.count, 'version')} {verb} {values}: {labels}{rest}"

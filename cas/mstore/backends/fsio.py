@@ -37,6 +37,26 @@ _START_WRITEBACK = 2
 
 _ADVICE_REFUSED = {errno.ENOSYS, errno.EINVAL, errno.ESPIPE, errno.ENOTSUP, errno.EOPNOTSUPP}
 
+_STATFS_SIZE = 256
+_NETWORK_TYPES = {
+    0x6969,  # NFS
+    0x517B,  # SMB
+    0xFF534D42,  # CIFS
+    0xFE534D42,  # SMB 2
+    0x0BD00BD0,  # Lustre
+    0x47504653,  # GPFS
+    0x65735546,  # FUSE
+    0x00C36400,  # Ceph
+    0x19830326,  # BeeGFS
+    0xAAD7AAEA,  # Panasas
+    0x01021997,  # 9P
+    0x5346414F,  # AFS
+    0x786F4256,  # VirtualBox shared folders
+    0x7461636F,  # OCFS2
+    0x01161970,  # GFS2
+}
+"""Types of file systems, as statfs(2) numbers them, on which locks of files cannot be relied on."""
+
 PRIMITIVES = (
     "open_new",
     "open_read",
@@ -235,6 +255,24 @@ class FileSystem:
     def fstat(self, fd: int) -> os.stat_result:
         """The state of an open file."""
         return os.fstat(fd)
+
+    def is_network(self, path: str) -> bool:
+        """Whether the folder lies on a file system of another machine, or one in user space.
+
+        Where the system does not tell, it is taken for local.
+        """
+        import ctypes  # noqa: PLC0415 - as above
+
+        # statfs(2) fills 120 bytes on every 64-bit Linux; the type is the first word.
+        state = ctypes.create_string_buffer(_STATFS_SIZE)
+        try:
+            if not _LINUX:
+                return False
+            _call_libc("statfs", os.fsencode(path), state)
+        except OSError:
+            return False
+        word = int.from_bytes(state.raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder)
+        return word & 0xFFFFFFFF in _NETWORK_TYPES
 
     def lock(self, fd: int, *, shared: bool = False) -> bool:
         """Lock the file for as long as it stays open, without waiting; False: another holds it."""

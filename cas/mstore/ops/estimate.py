@@ -127,6 +127,12 @@ def weights_bytes(parts: Parts, version: ObjectId) -> int:
     return sum(tensor_size(tensor.dtype, tensor.shape) for tensor in found)
 
 
+def estimated_time(notes: list[NoteRow], hertz: float) -> Latency | None:
+    """How long a pass takes on a processor of ``hertz``, by the newest that was traced, if any."""
+    traced = _traced(notes)
+    return None if traced is None else latency(*traced, hertz)
+
+
 def known_processor(backend: Backend) -> Processor | None:
     """What was measured of this machine; None when it was not, or is not kept."""
     try:

@@ -21,6 +21,7 @@ from mstore.store.naming import Naming
 from mstore.store.noting import Noting
 from mstore.store.opened import PathLike, Source
 from mstore.store.reading import Reading
+from mstore.store.searching import Searching
 from mstore.store.sharing import Sharing
 from mstore.store.storing import Storing
 from mstore.store.viewing import Viewing
@@ -28,7 +29,18 @@ from mstore.store.viewing import Viewing
 __all__ = ["PathLike", "Source", "Store", "clone_store", "init_store", "load", "open_store"]
 
 
-class Store(Storing, Reading, Viewing, Comparing, Naming, Noting, Estimating, Keeping, Sharing):
+class Store(
+    Storing,
+    Reading,
+    Viewing,
+    Searching,
+    Comparing,
+    Naming,
+    Noting,
+    Estimating,
+    Keeping,
+    Sharing,
+):
     """One open store. Cheap to open; safe to use from several threads for reading.
 
     As a context manager it is closed at the end, which matters to ``checkpoint`` only.

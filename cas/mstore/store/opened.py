@@ -2,10 +2,14 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from mstore.ops.steplog import StepLog
 from mstore.parts import Parts
 from mstore.revision import Resolved, resolve
+
+if TYPE_CHECKING:
+    from mstore.catalog.catalogue import Catalogue
 
 PathLike = str | os.PathLike[str]
 Source = PathLike | Sequence[PathLike] | Mapping[str, object] | object
@@ -18,6 +22,7 @@ class Opened:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         self._steps: StepLog | None = None
+        self._catalogue: Catalogue | None = None
 
     @property
     def path(self) -> str:

@@ -11,17 +11,31 @@ from mstore_cli.drawing import number
 from mstore_cli.html import html_options, write_page
 from mstore_cli.parameters import ModelName
 from mstore_cli.run import Run, verb
+from mstore_cli.texts import lacking, tell
 
 if TYPE_CHECKING:
     from mstore import Store
+    from mstore.catalog.reports import ModelsReport
     from mstore.ops.listing import Listed
 
 _NUMBERS = frozenset({"VERSIONS", "PARAMS", "SIZE", "STORED"})
 _SPARE = ("HASH", "AUTHOR", "STATE", "VERSIONS", "PARENT", "TIME", "MESSAGE", "TAGS", "STORED")
 
 
-@verb("list", "mstore list", "mstore list --name lenet --sort val/accuracy --column learning_rate")
+@verb(
+    "list",
+    "mstore list",
+    "mstore list --name lenet --sort val/accuracy --column learning_rate",
+    "mstore list --where 'size < 10MB and not has val/accuracy'",
+)
 @click.option("--name", type=ModelName(), help="Every version of one model instead.")
+@click.option("--task", default="", metavar="TASK", help="Only models for this task.")
+@click.option(
+    "--where",
+    default="",
+    metavar="QUERY",
+    help="Only models whose newest version fits; see search.",
+)
 @click.option(
     "-c",
     "--column",
@@ -39,6 +53,8 @@ def command(
     run: Run,
     *,
     name: str | None,
+    task: str,
+    where: str,
     columns: tuple[str, ...],
     sort: str | None,
     reverse: bool,
@@ -48,11 +64,15 @@ def command(
     force: bool,
 ) -> None:
     """List the models and the newest version of each."""
+    if name is not None and (task or where):
+        wrong = "--task and --where choose models; versions of one are found by search"
+        raise click.UsageError(wrong, click.get_current_context())
     store = run.store()
     if as_graph and not run.as_json:
         _draw(store, html, force=force)
         return
-    rows = store.listing(name)
+    asked = store.find_models(where=where, task=task) if task or where else None
+    rows = _chosen(store.listing(name), asked)
     if sort is not None:
         from mstore.ops.listing import sorted_rows  # noqa: PLC0415 (only when it is wanted)
 
@@ -60,7 +80,34 @@ def command(
     taken = _taken(run, rows) if stored else {}
     page = write_page(html, lambda: _page(name, rows), force=force)
     found = [{**render.jsonable(row), "stored_bytes": taken.get(row.label)} for row in rows]
-    run.answer(rows, lambda rows: _text(rows, columns, taken, page), models=found, html=page)
+    if asked is not None and not run.as_json:
+        tell(asked.notices)
+    run.answer(
+        rows,
+        lambda rows: [*_text(rows, columns, taken, page), *_asked_text(rows, asked)],
+        models=found,
+        html=page,
+        lacking=asked.lacking if asked else (),
+        remarks=asked.remarks if asked else (),
+        notices=asked.notices if asked else (),
+    )
+
+
+def _chosen(rows: "list[Listed]", asked: "ModelsReport | None") -> "list[Listed]":
+    """The models that fit, in the order that the search gives them."""
+    if asked is None:
+        return rows
+    known = {row.name: row for row in rows}
+    return [known[model.name] for model in asked.models if model.name in known]
+
+
+def _asked_text(rows: "Sequence[Listed]", asked: "ModelsReport | None") -> Iterator[render.Part]:
+    if asked is None:
+        if not rows:
+            yield "no models yet; store one: mstore put PATH"
+        return
+    yield from asked.remarks if rows else (*asked.remarks, "no model fits")
+    yield from lacking(asked.lacking)
 
 
 def _draw(store: "Store", html: Path | None, *, force: bool) -> None:
@@ -92,7 +139,6 @@ def _text(
     rows: "Sequence[Listed]", columns: Sequence[str], taken: Mapping[str, int], page: str | None
 ) -> Iterator[render.Part]:
     if not rows:
-        yield "no models yet; store one: mstore put PATH"
         return
     best = best_labels(rows)
     cells = [_cells(row, columns, taken, best) for row in rows]

@@ -1,0 +1,146 @@
+"""The words that a search in English may be made of; pure."""
+
+from typing import Final
+
+from mstore.catalog.expression import Comparator
+
+TASKS: Final = frozenset(
+    [
+        "audio-classification",
+        "automatic-speech-recognition",
+        "depth-estimation",
+        "document-question-answering",
+        "feature-extraction",
+        "fill-mask",
+        "image-captioning",
+        "image-classification",
+        "image-generation",
+        "image-segmentation",
+        "image-to-image",
+        "image-to-text",
+        "instance-segmentation",
+        "keypoint-detection",
+        "language-modeling",
+        "machine-translation",
+        "named-entity-recognition",
+        "object-detection",
+        "object-tracking",
+        "optical-character-recognition",
+        "pose-estimation",
+        "question-answering",
+        "regression",
+        "reinforcement-learning",
+        "semantic-segmentation",
+        "sentence-similarity",
+        "sentiment-analysis",
+        "speech-recognition",
+        "summarization",
+        "super-resolution",
+        "tabular-classification",
+        "tabular-regression",
+        "text-classification",
+        "text-generation",
+        "text-to-image",
+        "text-to-speech",
+        "time-series-forecasting",
+        "token-classification",
+        "translation",
+        "video-classification",
+        "visual-question-answering",
+        "zero-shot-classification",
+    ]
+)
+"""What people call the tasks of models."""
+
+FRAMEWORKS: Final = frozenset(
+    ["pytorch", "tensorflow", "keras", "jax", "flax", "onnx", "sklearn", "numpy", "gguf"]
+)
+
+NAMES: Final = {
+    "memory footprint": "memory",
+    "memory usage": "memory",
+    "inference time": "latency",
+    "number of parameters": "params",
+    "parameters": "params",
+    "parameter count": "params",
+    "number of weights": "params",
+    "file size": "size",
+    "disk size": "size",
+}
+"""Other names of fields."""
+
+OPERATORS: Final[dict[str, Comparator]] = {
+    "at least": ">=",
+    "no less than": ">=",
+    "minimum": ">=",
+    "at most": "<=",
+    "no more than": "<=",
+    "up to": "<=",
+    "maximum": "<=",
+    "greater than": ">",
+    "more than": ">",
+    "higher than": ">",
+    "better than": ">",
+    "larger than": ">",
+    "above": ">",
+    "over": ">",
+    "exceeding": ">",
+    "less than": "<",
+    "lower than": "<",
+    "smaller than": "<",
+    "fewer than": "<",
+    "under": "<",
+    "below": "<",
+    "equal to": "=",
+    "equals": "=",
+}
+
+GLUE: Final = frozenset(
+    [
+        "a",
+        "all",
+        "an",
+        "and",
+        "any",
+        "are",
+        "can",
+        "find",
+        "for",
+        "get",
+        "give",
+        "has",
+        "have",
+        "having",
+        "i",
+        "in",
+        "is",
+        "it",
+        "its",
+        "list",
+        "look",
+        "looking",
+        "me",
+        "model",
+        "models",
+        "need",
+        "network",
+        "networks",
+        "of",
+        "on",
+        "show",
+        "some",
+        "that",
+        "the",
+        "them",
+        "version",
+        "versions",
+        "want",
+        "was",
+        "were",
+        "where",
+        "which",
+        "whose",
+        "with",
+    ]
+)
+"""Words that carry no condition."""
