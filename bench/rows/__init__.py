@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from bench.rows.archived import archive, bits
 from bench.rows.base import Bench, Result, failed
+from bench.rows.catalogue import search
 from bench.rows.comparing import diff, history, infer
 from bench.rows.encoding import codec, first
 from bench.rows.forward import forward
@@ -38,6 +39,7 @@ ROWS: dict[str, Callable[[Bench], Result]] = {
     "diff": diff,
     "history": history,
     "infer": infer,
+    "search": search,
     "start": start,
     "threads": threads,
     "forward": forward,

@@ -75,7 +75,7 @@ def many(bench: Bench) -> Result:
     """A store of 10,000 versions and 100,000 tensors: looking, and one put more."""
     versions = 200 if bench.places.quick else 10_000
     with bench.fresh(Mstore) as big:
-        built = _build(bench, big, versions)
+        built = build(bench, big, versions)
         facts = f"{count_files(big.store):,} files, {size_on_disk(big.store) / MIB:,.0f} MiB"
         looks = _look(bench, big)
         puts = _one_more(bench, big, _folded(bench, big))
@@ -95,7 +95,7 @@ def many(bench: Bench) -> Result:
     )
 
 
-def _build(bench: Bench, big: Peer, versions: int) -> float:
+def build(bench: Bench, big: Peer, versions: int) -> float:
     """Builds the store in memory, where nothing waits for a disk, and copies it to the disk."""
     memory = Path("/dev/shm/mstore-bench")  # noqa: S108  our own folder, on purpose in memory
     place = memory if memory.parent.is_dir() else bench.places.work / "building"

@@ -1,6 +1,7 @@
 """Builds a store of many versions: half of them of one model, the rest spread over fifty.
 
-Usage: make_store.py STORE VERSIONS. Every version has ten tensors that no other version has.
+Usage: make_store.py STORE VERSIONS. Every version has ten tensors that no other version has, and
+fifty metrics.
 """
 
 import sys
@@ -24,7 +25,16 @@ def main(place: Path, versions: int) -> None:
         numbers = rng.standard_normal((10, 64), dtype=np.float32)
         tensors = {f"layer.{i}.weight": row for i, row in enumerate(numbers)}
         name = name_of(number, versions)
-        store.put(tensors, name=name, message=f"step {number}", metrics={"loss": 1 / (1 + number)})
+        metrics = {f"val/metric-{i:02}": float(found) for i, found in enumerate(rng.random(48))}
+        metrics |= {"loss": 1 / (1 + number), "val/accuracy": number / versions}
+        store.put(
+            tensors,
+            name=name,
+            message=f"step {number}",
+            task="object-detection" if number % 3 else "image-classification",
+            params={"lr": 10.0 ** -(number % 5), "seed": number},
+            metrics=metrics,
+        )
 
 
 if __name__ == "__main__":
