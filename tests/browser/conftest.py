@@ -41,6 +41,8 @@ if CHROMIUM is None or importlib.util.find_spec("playwright") is None:
     collect_ignore_glob = ["test_*.py"]
 
 KEY = "</script><script>pwned()</script></td>\u202e\x1b[31m"
+NAMED = "<script>pwned()<b>\u202e\x1b[31m"
+"""As hostile as may be without what makes a data set a path."""
 HOSTILE = "</script><script>window.pwned=1</script><img src=x onerror=window.pwned=1>\u202e\x1b[31m"
 
 
@@ -69,7 +71,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         words += ["--metric", f"val/accuracy={accuracy}", "--metric", f"val/loss={loss}"]
         words += ["--metric", f"train/loss={loss * 0.8}"]
         mstore(folder, "put", checkpoints / f"digits/epoch-{epoch}", "--name", "digits", *words)
-    words = ["-m", HOSTILE, "--param", f"{KEY}={HOSTILE}", "--dataset", HOSTILE]
+    words = ["-m", HOSTILE, "--param", f"{KEY}={HOSTILE}", "--dataset", NAMED]
     words += ["--task", HOSTILE, "--metric", f"{KEY}=nan", "--metric", f"{KEY}2=3"]
     (folder / "meta.json").write_text(json.dumps({HOSTILE: HOSTILE}), encoding="utf-8")
     words += ["--meta", "meta.json"]
