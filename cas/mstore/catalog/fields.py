@@ -13,7 +13,8 @@ from typing import Final, Literal, NamedTuple
 
 from mstore.catalog.expression import Field
 from mstore.catalog.syntax import QueryError
-from mstore.units import UnitKind
+from mstore.schema import Schema
+from mstore.units import UNIT_KINDS, UnitKind
 
 FieldKind = Literal["number", "text", "time", "any"]
 
@@ -84,14 +85,9 @@ FIXED: Final[dict[str, Asked]] = {
 }
 """The fields that every store has."""
 
-UNITS: Final[dict[str, UnitKind]] = {
-    "memory": "bytes",
-    "latency": "seconds",
-    "flops": "operations",
-    "accuracy": "",
-    "loss": "",
-}
-"""Metrics that may be asked for before any version has them, and what they are in."""
+USUAL: Final = ("memory", "latency", "flops", "accuracy", "loss")
+"""Metrics that may be asked for before any version has them."""
+_KNOWN: Final = Schema()
 
 SEARCHED: Final = {
     "name": "names",
@@ -150,9 +146,11 @@ def _on_dataset(connection: sqlite3.Connection, name: str, dataset: str) -> Aske
 
 
 def unit_of(name: str) -> UnitKind:
-    """What a metric of this name is in, as far as its name says."""
-    last = name.rpartition("/")[2]
-    return UNITS.get(last.partition("@")[0], "")
+    """What a metric of this name is in, as far as every store knows."""
+    field = _KNOWN.find(name.rpartition("/")[2].partition("@")[0])
+    kind = "" if field is None else field.type
+    # Fractions compare with plain numbers, as people write both.
+    return next((one for one in UNIT_KINDS if one == kind and one != "fraction"), "")
 
 
 def metric_names(connection: sqlite3.Connection) -> list[str]:
@@ -202,7 +200,7 @@ def _stored(connection: sqlite3.Connection, name: str) -> Asked | None:
     names = [known for known in metric_names(connection) if pattern.match(known)]
     if names:
         return _metric(*names[:_MAX_NAMES], remark=f"'{name}' means {_any_of(names)}")
-    if name in UNITS or name.partition("@")[0] in UNITS:
+    if name in USUAL or name.partition("@")[0] in USUAL:
         return _metric(name)
     return None
 
@@ -222,7 +220,7 @@ def _exists(connection: sqlite3.Connection, place: str, name: str) -> bool:
 
 def _unknown(connection: sqlite3.Connection, field: Field, text: str) -> QueryError:
     parameters = attribute_names(connection, "parameter")
-    known = [*FIXED, *UNITS, *metric_names(connection), *parameters]
+    known = [*FIXED, *USUAL, *metric_names(connection), *parameters]
     near = difflib.get_close_matches(field.name, known, 1)
     hint = f"did you mean '{near[0]}'?" if near else f"fields are {', '.join(FIXED)}, and metrics"
     message = f"'{field.name}' is no field, and no metric or parameter of any version"

@@ -13,8 +13,10 @@ from mstore.ids import ObjectId
 from mstore.objects import Value
 from mstore.ops.curves import Curve
 from mstore.ops.overview import Overview, Score, overview
-from mstore.ops.scores import best_of, direction_of
+from mstore.ops.schemas import schema_of
+from mstore.ops.scores import BUILT_IN_SCHEMA, best_of, direction_of
 from mstore.parts import Parts
+from mstore.schema import Schema
 
 
 class Compared(NamedTuple):
@@ -72,12 +74,12 @@ def compare(parts: Parts, texts: Sequence[str], dataset: str | None = None) -> C
     return Comparison(
         versions=tuple(_compared(each) for each in found),
         settings=tuple(_settings(found)),
-        results=tuple(results_of(scores)),
+        results=tuple(results_of(scores, schema_of(parts))),
         curves=tuple(curve for each in found for curve in each.curves),
     )
 
 
-def results_of(scores: Sequence[Sequence[Score]]) -> list[Result]:
+def results_of(scores: Sequence[Sequence[Score]], schema: Schema = BUILT_IN_SCHEMA) -> list[Result]:
     """One row for each metric and data set; of a value that was told twice the later one counts."""
     latest: list[dict[tuple[str, str], Score]] = []
     for each in scores:
@@ -87,7 +89,7 @@ def results_of(scores: Sequence[Sequence[Score]]) -> list[Result]:
     for metric, dataset in sorted({key for each in latest for key in each}):
         told = [each.get((metric, dataset)) for each in latest]
         values = tuple(None if score is None else score.value for score in told)
-        direction = direction_of(metric)
+        direction = direction_of(metric, schema)
         best = best_of(values, direction) if len(values) > 1 else ()
         rows.append(Result(metric, dataset, direction, values, best))
     return rows

@@ -13,11 +13,13 @@ from mstore.best import Direction
 from mstore.errors import CorruptError, InvalidInputError, NotFoundError
 from mstore.notes import metrics_of, notes_by_version
 from mstore.objects import Log, Series, Version
-from mstore.ops.scores import SETTINGS, best_of, direction_of, measured
+from mstore.ops.schemas import schema_of
+from mstore.ops.scores import BUILT_IN_SCHEMA, SETTINGS, best_of, direction_of, measured
 from mstore.ops.steplog.rows import StepRow, StepRows
 from mstore.parts import Parts
 from mstore.refs import HEADS
 from mstore.revision import resolve
+from mstore.schema import Schema
 
 _NUMBER = 8
 """Bytes of a step and of a value."""
@@ -69,12 +71,18 @@ def curves(parts: Parts, texts: Sequence[str], metrics: Sequence[str] = ()) -> l
 
 
 def curve(
-    label: str, metric: str, source: str, axis: str, points: Sequence[tuple[int, float]]
+    label: str,
+    metric: str,
+    source: str,
+    axis: str,
+    points: Sequence[tuple[int, float]],
+    *,
+    schema: Schema = BUILT_IN_SCHEMA,
 ) -> Curve:
     """A curve of some (step, value) pairs, in the order of their steps."""
     ordered = sorted(points, key=lambda point: point[0])
     values = tuple(value for _, value in ordered)
-    direction = direction_of(metric)
+    direction = direction_of(metric, schema)
     quantity, split = measured(metric)
     finite = [value if math.isfinite(value) else None for value in values]
     best = () if quantity in SETTINGS else best_of(finite, direction)
@@ -98,7 +106,8 @@ def series_curves(parts: Parts, label: str, version: Version) -> Iterator[Curve]
         count = len(series.steps) // _NUMBER
         steps = struct.unpack(f"<{count}q", series.steps)
         values = struct.unpack(f"<{count}d", series.values)
-        yield curve(label, series.name, source, "step", list(zip(steps, values, strict=True)))
+        points = list(zip(steps, values, strict=True))
+        yield curve(label, series.name, source, "step", points, schema=schema_of(parts))
 
 
 def _logged(parts: Parts, version: Version) -> Iterator[tuple[str, Series]]:
@@ -137,7 +146,7 @@ def _version_curves(parts: Parts, name: str) -> Iterator[Curve]:
     axis = "step" if by_step else "version"
     for metric, found in sorted(points.items()):
         if len(found) > 1:
-            yield curve(name, metric, "versions", axis, found)
+            yield curve(name, metric, "versions", axis, found, schema=schema_of(parts))
 
 
 def _place(row: StepRow, *, by_step: bool) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from mstore.best import LESS_IS_MORE, Direction
+from mstore.schema import Schema
 
 SETTINGS = ("learning_rate", "lr", "epoch", "step", "grad_norm")
 """What trainers log beside their metrics; no value of it is best."""
@@ -25,8 +26,8 @@ _SPLITS = {
 }
 _NAME = re.compile(rf"({'|'.join(_SPLITS)})[/_.\-](.+)", re.IGNORECASE)
 
-Directions = Mapping[str, Direction]
-"""What a schema says of some metrics."""
+BUILT_IN_SCHEMA = Schema()
+"""What is known of metrics where a store says nothing."""
 
 
 class Measured(NamedTuple):
@@ -36,14 +37,15 @@ class Measured(NamedTuple):
     split: str
 
 
-def direction_of(metric: str, known: Directions | None = None) -> Direction:
-    """Which end of a metric is best: as ``known`` says, else by its name.
+def direction_of(metric: str, schema: Schema = BUILT_IN_SCHEMA) -> Direction:
+    """Which end of a metric is best: as the schema says, else by its name.
 
     Less is better of what sounds like a loss, an error or a perplexity and of what running a model
     takes, more of all else.
     """
-    if known and metric in known:
-        return known[metric]
+    field = schema.find(metric)
+    if field is not None and field.direction:
+        return "min" if field.direction == "lower" else "max"
     less = metric in COSTS or any(word in metric.casefold() for word in LESS_IS_MORE)
     return "min" if less else "max"
 

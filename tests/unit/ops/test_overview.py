@@ -18,6 +18,7 @@ from mstore.ops.listing import sorted_rows
 from mstore.ops.put import Description, put
 from mstore.ops.scores import best_of, direction_of, headline, measured
 from mstore.ops.sources import scan_arrays
+from mstore.schema import Field, Schema
 from mstore.store import Store
 
 Arrays = dict[str, np.ndarray]
@@ -57,7 +58,8 @@ def test_a_metric_says_its_split_and_direction(
 
 def test_a_schema_says_more_than_a_name() -> None:
     """A direction that is told counts before the one that the name suggests."""
-    assert direction_of("loss", {"loss": "max"}) == "max"
+    team = Schema((Field("loss", "number", direction="higher"),))
+    assert direction_of("loss", team) == "max"
 
 
 def test_nan_is_never_best() -> None:
