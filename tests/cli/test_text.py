@@ -165,9 +165,11 @@ def test_tensors_lists_types_and_shapes(stocked: Any) -> None:
 
 def test_tags_are_made_moved_listed_and_deleted(stocked: Any) -> None:
     """A tag stands for one version at a time, until it is deleted."""
-    stocked("tag", "lenet@2", "prod")
+    stocked("tag", "lenet@2", "prod", "-m", "passed review")
     second = stocked.json("show", "lenet@2")["id"]
-    assert stocked.lines("tag")[1].split() == ["prod", second]
+    row = stocked.lines("tag")[1].split()
+    assert row[:4] == ["prod", "lenet@2", second[:12], "Tester"]
+    assert row[-2:] == ["passed", "review"]
     stocked("tag", "--delete", "prod")
     assert stocked.lines("tag") == ["no tags yet; make one: mstore tag REV TAG"]
 

@@ -41,6 +41,16 @@ class Deleted(Moved):
     freed_bytes: int | None = None
 
 
+class TagRow(NamedTuple):
+    """A tag, the version it means, and who made it mean that, when and why."""
+
+    name: str
+    version: ObjectId
+    author: str
+    time: int
+    reason: str
+
+
 class _Said(NamedTuple):
     """Why a name changes, and who says so."""
 
@@ -76,6 +86,15 @@ def tags(parts: Parts) -> dict[str, ObjectId]:
     """Every tag and the version it means."""
     heads = {name: table.head for name, table in parts.refs.tables(TAGS).items()}
     return {name: ObjectId(head.version) for name, head in heads.items() if head}
+
+
+def tag_rows(parts: Parts) -> list[TagRow]:
+    """Every tag by name, with its last change."""
+    found = []
+    for name, version in sorted(tags(parts).items()):
+        slot = parts.refs.history(TAGS, name)[0]
+        found.append(TagRow(name, version, slot.author, slot.time, slot.reason))
+    return found
 
 
 def delete_tag(parts: Parts, tag: str, *, dry_run: bool = False, author: str = "") -> Moved:

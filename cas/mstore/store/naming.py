@@ -16,6 +16,10 @@ class Naming(Opened):
         """Every tag and the version it means."""
         return names.tags(self.parts)
 
+    def tag_rows(self) -> list[names.TagRow]:
+        """Every tag with who made it mean what it means, when and why."""
+        return names.tag_rows(self.parts)
+
     def tag(self, revision: str, tag: str, *, author: str = "", reason: str = "") -> names.Moved:
         """Let ``tag`` mean a version; it moves if it meant another."""
         target = resolve(self.parts, revision)

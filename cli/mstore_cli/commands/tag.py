@@ -1,12 +1,16 @@
 """``mstore tag``."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from mstore_cli import render, texts
 from mstore_cli.parameters import Revision, TagName
 from mstore_cli.run import Run, verb
+
+if TYPE_CHECKING:
+    from mstore.ops.names import TagRow
 
 
 @verb("tag", "mstore tag lenet@3 prod", "mstore tag", "mstore tag --delete prod")
@@ -27,12 +31,24 @@ def command(
     elif revision is not None and tag is not None:
         run.answer(store.tag(revision, tag, author=run.author, reason=message), texts.moved)
     else:
-        tags = store.tags()
-        run.answer(tags, _text, tags=[{"name": n, "version": oid} for n, oid in tags.items()])
+        tags = store.tag_rows()
+        labels = {row.name: store.resolve(row.name).label for row in tags}
+        run.answer(tags, lambda tags: _text(tags, labels), tags=tags)
 
 
-def _text(tags: Mapping[str, bytes]) -> Iterator[render.Part]:
-    if tags:
-        yield render.Table(("TAG", "VERSION"), [(name, oid.hex()) for name, oid in tags.items()])
-    else:
+def _text(tags: "Sequence[TagRow]", labels: Mapping[str, str]) -> Iterator[render.Part]:
+    if not tags:
         yield "no tags yet; make one: mstore tag REV TAG"
+        return
+    cells = [
+        (
+            row.name,
+            labels[row.name],
+            render.short(row.version),
+            row.author,
+            render.local_time(row.time),
+            "" if row.reason == "tag" else row.reason,
+        )
+        for row in tags
+    ]
+    yield render.Table(("TAG", "VERSION", "HASH", "BY", "SINCE", "WHY"), cells)
