@@ -26,7 +26,7 @@ from mstore.ops.chunking import HashedChunk, HashedRegion, Hasher
 from mstore.ops.deltas import Encoding, TensorEncoding
 from mstore.ops.encoding import Encoder, Method
 from mstore.ops.outlines import read_outline, tensor_file, tensors_in
-from mstore.ops.sources import NamedFile, Source, SourceTree
+from mstore.ops.sources import NamedFile, Source, SourceTree, StoredFile
 
 Progress = Callable[[int, int, int], None]
 """Called with bytes done, bytes in all, and bytes that the store did not hold before."""
@@ -126,7 +126,8 @@ class _Intake:
         self.size = 0
         self.tensors: list[tuple[str, bytes]] = []
         self._done = 0
-        self._total = sum(file.size for file in source.files)
+        read = (file for file in source.files if not isinstance(file.origin, StoredFile))
+        self._total = sum(file.size for file in read)
         self._writer, self._progress, self._encoding = writer, progress, encoding
         self._hasher = Hasher()
         self._encoded: set[bytes] = set()
@@ -135,6 +136,10 @@ class _Intake:
         self._hasher.close()
 
     def store_file(self, file: NamedFile) -> ObjectId:
+        if isinstance(file.origin, StoredFile):
+            self.size += file.size
+            self.tensors += file.origin.tensors
+            return file.origin.id
         with file.open() as source:
             outline = read_outline(source)
             if outline is None:

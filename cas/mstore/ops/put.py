@@ -7,7 +7,7 @@ of the tensors' sketches comes last: losing it loses nothing.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import structs
 
@@ -52,6 +52,19 @@ class Description:
     begun_from: ObjectId | None = None
 
 
+class Upon(NamedTuple):
+    """The version that has to be a model's newest when it is built upon; None for no model."""
+
+    version: ObjectId | None
+
+    def require(self, table: RefTable | None, name: str) -> None:
+        """ConflictError when another version is the newest."""
+        head = table.head if table else None
+        found = ObjectId(head.version) if head else None
+        if found != self.version:
+            raise ConflictError(f"'{name}' got another version meanwhile", hint="try again")
+
+
 @dataclass(frozen=True, slots=True)
 class PutResult:
     """What a put did. Sizes are bytes: of the files, new to the store, and grown on disk.
@@ -82,6 +95,7 @@ def put(
     *,
     codec: Policy = "auto",
     always: bool = False,
+    upon: Upon | None = None,
     progress: Progress | None = None,
 ) -> PutResult:
     """Store ``source`` as the next version of ``name``; durable when it returns.
@@ -90,21 +104,21 @@ def put(
 
     Without ``always``, files and description that equal the newest version's make no new
     version. CorruptError names a file whose header breaks a rule, ConflictError one that changed
-    while it was read; either way nothing was stored.
+    while it was read; either way nothing was stored. ``source`` may name files of the version
+    that it is built ``upon``; ConflictError when that is not the newest of ``name``.
     """
     for wanted in (name, *description.tags):
         check_ref_name(wanted)
     with Transaction(parts) as transaction:
-        before = parts.refs.find(HEADS, name)
-        _refuse_tag(parts, name, before)
+        before = _before(parts, name)
         parents = _parents(parts, before, description)
-        keep_alive(parts, (), [ObjectId(parent.id) for parent in parents])
+        keep_alive(parts, _built_upon(upon, before, name), [ObjectId(p.id) for p in parents])
         encoding = Encoding(parts, codec, _origins(parents, before))
         stored = store_tree(transaction.writer, source, progress, encoding)
         version = _version(stored, description, parents, single=source.single, now=parts.clock())
         version = structs.replace(version, **_store_records(transaction.writer, description))
         same = None if always else _unchanged(parts, before, version)
-        row = same or _commit(transaction, name, version)
+        row = same or _commit(transaction, name, version, upon)
     encoding.save(ObjectId(row.version))
     for tag in description.tags:
         tag_version(parts, ObjectId(row.version), tag, author=description.author)
@@ -124,18 +138,31 @@ def put(
     )
 
 
-def _refuse_tag(parts: Parts, name: str, before: RefTable | None) -> None:
+def _before(parts: Parts, name: str) -> RefTable | None:
+    """The versions of a model; ConflictError where the name is a tag."""
+    before = parts.refs.find(HEADS, name)
     is_new = before is None or before.head is None
     if is_new and tag_value(parts, name) is not None:
         raise ConflictError(f"'{name}' is a tag", hint="choose another name: --name")
+    return before
 
 
-def _commit(transaction: Transaction, name: str, version: Version) -> Row:
+def _built_upon(upon: Upon | None, before: RefTable | None, name: str) -> list[ObjectId]:
+    """The version of which files are named; it is the newest, so it is live (rule W2)."""
+    if upon is None:
+        return []
+    upon.require(before, name)
+    return [] if upon.version is None else [upon.version]
+
+
+def _commit(transaction: Transaction, name: str, version: Version, upon: Upon | None) -> Row:
     oid = transaction.writer.add_object(version)
     transaction.publish()
     committed: list[Row] = []
 
     def change(table: RefTable | None) -> Change:
+        if upon is not None:
+            upon.require(table, name)
         number = 1 if table is None else table.next_number
         committed[:] = [Row(number, bytes(oid), "kept")]
         return Change(tuple(committed), "put", version.author)

@@ -17,6 +17,7 @@ from mstore.adapters import ArrayTensor
 from mstore.errors import ConflictError, InvalidInputError, NotFoundError, StorageError
 from mstore.format.names import MAX_FOLDER_DEPTH, MAX_NAMES, check_tree_names
 from mstore.format.safetensors import build_header
+from mstore.ids import ObjectId
 
 _Found = Path | os.DirEntry[str]
 """A file or folder on disk. A listing of a folder gives its entries for less than a path each."""
@@ -45,13 +46,26 @@ class Origin(Protocol):
         ...
 
 
+class StoredFile(NamedTuple):
+    """A file of a version that is there already: its id, and the name and id of each tensor.
+
+    Whoever puts it keeps that version alive (SPEC §4.4, rule W2).
+    """
+
+    id: ObjectId
+    tensors: tuple[tuple[str, bytes], ...] = ()
+
+
 class NamedFile(NamedTuple):
-    """One file to be stored: its path in the version, and how to open its bytes."""
+    """One file to be stored: its path in the version, and how to open its bytes.
+
+    A ``StoredFile`` is not read again.
+    """
 
     parts: tuple[str, ...]
     size: int
     executable: bool
-    origin: "str | ArrayFile | Origin"
+    origin: "str | ArrayFile | Origin | StoredFile"
     follow: bool = False
 
     def open(self) -> AbstractContextManager[Source]:
@@ -60,6 +74,7 @@ class NamedFile(NamedTuple):
             return ArraySource(self.origin)
         if isinstance(self.origin, str):
             return FileSource(self.origin, follow=self.follow)
+        assert not isinstance(self.origin, StoredFile)
         return self.origin.open()
 
 
