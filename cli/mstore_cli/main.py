@@ -17,6 +17,8 @@ from mstore_cli.run import BriefHelp
 COMMANDS = {
     "init": "Make a store.",
     "put": "Store files or a folder as the next version of a model.",
+    "adopt": "Take over a folder of checkpoints that nobody managed.",
+    "import": "Bring in a Hugging Face folder, or what MLflow has tracked.",
     "get": "Give back the exact files of a version.",
     "cat": "Write a stored file, a tensor or some of its rows to stdout.",
     "tensors": "List the tensors of a version.",
@@ -60,6 +62,8 @@ COMMANDS = {
 """Every command and its one line of help, so that ``--help`` imports none of them."""
 
 ALIASES = {"desc": "show"}
+MODULES = {"import": "import_place"}
+"""The modules of commands whose names Python reserves."""
 
 
 class Commands(BriefHelp, click.Group):
@@ -74,7 +78,8 @@ class Commands(BriefHelp, click.Group):
         name = ALIASES.get(cmd_name, cmd_name)
         if name not in COMMANDS:
             return None
-        module = importlib.import_module(f"mstore_cli.commands.{name.replace('-', '_')}")
+        place = MODULES.get(name, name.replace("-", "_"))
+        module = importlib.import_module(f"mstore_cli.commands.{place}")
         command: click.Command = module.command
         return command
 

@@ -36,9 +36,7 @@ def read_description(path: Path) -> dict[str, Any]:
         content = file.read(MAX_FILE + 1)
     if len(content) > MAX_FILE:
         raise InvalidInputError(f"'{path}' has more than {MAX_FILE} bytes")
-    read = {".toml": _read_toml, ".yaml": _read_yaml, ".yml": _read_yaml}.get(
-        path.suffix, _read_json
-    )
+    read = {".toml": _read_toml, ".yaml": read_yaml, ".yml": read_yaml}.get(path.suffix, _read_json)
     try:
         found = read(content)
     except (ValueError, RecursionError) as error:
@@ -60,8 +58,11 @@ def _read_toml(content: bytes) -> object:
     return _plain(tomllib.loads(content.decode()))
 
 
-def _read_yaml(content: bytes) -> object:
-    """Plain values only; an alias, which can stand for any amount of text, is refused."""
+def read_yaml(content: bytes) -> object:
+    """Plain values only; ValueError says what is wrong.
+
+    An alias, which can stand for any amount of text, is refused.
+    """
     import yaml  # noqa: PLC0415 - only when such a file is given
 
     if len(content) > MAX_YAML:

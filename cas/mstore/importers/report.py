@@ -1,0 +1,29 @@
+"""What an import did, whatever it read."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from mstore.ids import ObjectId
+
+
+class ImportedVersion(NamedTuple):
+    """One version, "new" or "there" since before; no number or id in a dry run."""
+
+    model: str
+    number: int | None
+    version: ObjectId | None
+    metrics: int
+    params: int
+    state: Literal["new", "there"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What was imported from ``place``; ``remarks`` say what could be kept in part only."""
+
+    source: Literal["huggingface", "mlflow"]
+    place: Path
+    dry_run: bool
+    versions: list[ImportedVersion]
+    remarks: list[str]
