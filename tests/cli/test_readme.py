@@ -59,7 +59,7 @@ def test_the_tour_runs(folder: Path) -> None:
 def test_the_guide_runs(page: Path, folder: Path) -> None:
     """Every line of a page of the guide works as printed, one after another."""
     text = page.read_text(encoding="utf-8")
-    for package in frameworks() if page == guide.PAGE else ():
+    for package in frameworks() if page in guide.PAGES else ():
         for block in guide.blocks_of(package):
             text = text.replace(block, "")
     run_blocks(text, folder)

@@ -1,4 +1,4 @@
-"""The blocks of docs/guide/frameworks.md that need a framework, run where it is."""
+"""The blocks of the guide that need a framework, run where it is."""
 
 import os
 import re
@@ -6,12 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "guide" / "frameworks.md"
+GUIDE = Path(__file__).parent.parent.parent / "docs" / "guide"
+PAGES = (GUIDE / "frameworks.md", GUIDE / "integrations.md")
 
 
 def blocks_of(package: str) -> list[str]:
     """The blocks that import a package."""
-    text = PAGE.read_text(encoding="utf-8")
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     blocks = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     wanted = re.compile(rf"^(?:import|from) {package}\b", re.MULTILINE)
     return [block for block in blocks if wanted.search(block)]

@@ -13,8 +13,9 @@ import pytest
 import torch
 from tests.frameworks.guide import run_blocks
 
-from mstore import CorruptError, InvalidInputError, UnsupportedError
+from mstore import CorruptError, ExistsError, InvalidInputError, UnsupportedError
 from mstore.adapters.keras import weights
+from mstore.integrations.keras import MstoreCallback
 from mstore.store import Store
 from mstore.testing.adapters import AdapterTests
 
@@ -272,6 +273,59 @@ def test_stored_code_does_not_run(store: Store, tmp_path: Path) -> None:
     store.put(tmp_path / "model", "evil")
     with pytest.raises(UnsupportedError, match="Lambda"):
         store.load("evil", "keras")
+
+
+def fit(model: Any, callback: MstoreCallback, epochs: int) -> Any:
+    """Train, with momentum, on the same rows in the same order."""
+    if not model.compiled:
+        model.compile(keras.optimizers.Adam(0.01), "mse", metrics=["mae"])
+    model.fit(ROWS, ROWS[:, :2], epochs=epochs, shuffle=False, verbose=0, callbacks=[callback])
+    return model
+
+
+def dense(seed: int = 0) -> Any:
+    """Make a model of two layers."""
+    keras.utils.set_random_seed(seed)
+    return _sequential(layers.Dense(3, name="body"), layers.Dense(2, name="head"))
+
+
+def same(model: Any, loaded: dict[str, Any]) -> bool:
+    """Whether the weights of a model are these, bit for bit."""
+    held = {name: np.asarray(value.numpy()).tobytes() for name, value in weights(model).items()}
+    return held == {name: np.asarray(value).tobytes() for name, value in loaded.items()}
+
+
+def test_three_epochs_are_three_versions(store: Store) -> None:
+    """Each epoch is a version with its step, results and parameters; the last is the model."""
+    callback = MstoreCallback(store, "fit", params={"rows": 6}, tags=("demo",))
+    model = fit(dense(), callback, 3)
+    versions = [row.version for row in reversed(store.log("fit"))]
+    assert all(version is not None for version in versions)
+    assert [version.metadata["step"] for version in versions] == [1, 2, 3]
+    assert all({"loss", "mae"} == set(version.metrics) for version in versions)
+    given = {"optimizer": "adam", "learning_rate": pytest.approx(0.01), "rows": 6}
+    assert versions[0].parameters == given
+    assert versions[0].tags == ("demo",)
+    assert same(model, store.load("fit"))
+    assert not same(model, store.load("fit@1"))
+
+
+def test_fitting_goes_on_as_if_it_had_not_stopped(store: Store) -> None:
+    """Two epochs, and two more in a new model, give the bits of four epochs in one."""
+    whole = fit(dense(), MstoreCallback(store, "whole"), 4)
+    fit(dense(), MstoreCallback(store, "fit"), 2)
+    resumed = fit(dense(seed=7), MstoreCallback(store, "fit", resume=True), 2)
+    assert same(whole, store.load("fit"))
+    assert same(resumed, store.load("fit"))
+    assert store.resume("fit").step == 4
+
+
+def test_a_run_is_not_begun_twice(store: Store) -> None:
+    """A name that has steps is refused before the first epoch unless it is resumed."""
+    fit(dense(), MstoreCallback(store, "fit", every=2, optimizer=False), 3)
+    assert [store.resume(f"fit@{number}").step for number in (1, 2)] == [2, 3]
+    with pytest.raises(ExistsError, match="steps up to 3"):
+        fit(dense(), MstoreCallback(store, "fit"), 1)
 
 
 def test_the_guide_runs(tmp_path: Path) -> None:
