@@ -168,12 +168,14 @@ def test_what_cannot_be_taken_is_said(mstore: Any) -> None:
     write("optimizer.pt", b"x")
     write("results.xlsx", b"PK")
     Path("old/good_step_3.safetensors").symlink_to("good_step_1.safetensors")
+    os.mkfifo("old/pipe.csv")
     report = mstore.json("adopt", "old")
     reasons = {row["path"]: row["reason"] for row in report["unsure"]}
     assert report["models"] == 1
     assert "it is empty" in reasons["empty.pt"]
     assert "for training only" in reasons["optimizer.pt"]
     assert "CSV" in reasons["results.xlsx"]
+    assert "no regular file" in reasons["pipe.csv"]
     assert "symbolic link" in reasons["good_step_3.safetensors"]
     assert [row["state"] for row in report["versions"]] == ["new", "failed"]
     assert "good_step_2.safetensors" in reasons

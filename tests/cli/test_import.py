@@ -1,6 +1,7 @@
 """``mstore import``: folders of Hugging Face with what their cards say."""
 
 import json
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -111,6 +112,8 @@ def test_what_is_neither_is_refused(mstore: Any) -> None:
     mstore("init")
     mstore("import", "nowhere", code=3)
     Path("some").mkdir()
+    os.mkfifo("pipe")
+    mstore("import", "pipe", code=2)
     assert "adopt" in mstore.json("import", "some", code=2)["error"]["hint"]
 
 

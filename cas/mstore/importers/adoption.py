@@ -121,7 +121,7 @@ def _read_sheets(
     for path in found.sheets:
         try:
             sheet = read_sheet(found.top / path, found.checkpoints)
-        except InvalidInputError as error:
+        except (InvalidInputError, OSError) as error:
             unsure.append(Unsure(path, str(error)))
             continue
         if sheet is None:
@@ -140,7 +140,7 @@ def _read_tables(
     for path in paths:
         try:
             said = read_description(top / path)
-        except InvalidInputError:
+        except (InvalidInputError, OSError):
             left.append(path)
             continue
         given = {**said.get("metadata", {}), **said.get("params", {}), **said.get("metrics", {})}

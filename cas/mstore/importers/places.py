@@ -37,6 +37,8 @@ def import_place(
 def _is_tracking_store(place: Path) -> bool:
     if place.is_dir():
         return any(place.glob("*/meta.yaml"))
+    if not place.is_file():
+        return False
     with place.open("rb") as file:
         return file.read(len(_SQLITE)) == _SQLITE and _has_tables(place)
 

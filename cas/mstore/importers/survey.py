@@ -89,7 +89,11 @@ def _walk(top: Path, found: Survey) -> Iterator[_Files]:
         folders[:] = sorted(name for name in folders if name[0] != "." and name != "__pycache__")
         links = [name for name in [*folders, *names] if (Path(folder) / name).is_symlink()]
         found.unsure.extend((at / name, "left out: it is a symbolic link") for name in links)
-        kept = sorted(name for name in names if name[0] != "." and name not in links)
+        shown = [name for name in names if name[0] != "." and name not in links]
+        kept = sorted(name for name in shown if (Path(folder) / name).is_file())
+        # Opening a pipe would wait for its other end.
+        strange = sorted(set(shown) - set(kept))
+        found.unsure.extend((at / name, "left out: it is no regular file") for name in strange)
         count += len(kept)
         if count > MAX_FILES:
             raise InvalidInputError(
