@@ -132,6 +132,7 @@ def test_adopting_again_makes_nothing(old: Any) -> None:
     assert {row["state"] for row in first["versions"]} == {"new"}
     assert {row["state"] for row in again["versions"]} == {"there"}
     assert again["stored_bytes"] == 0
+    assert old.lines("adopt", "old")[1] == "14 of 14 versions there already"
     write("lenet/lenet_epoch_11.safetensors", 11)
     rows = old.json("adopt", "old")["versions"]
     assert [row["path"] for row in rows if row["state"] == "new"] == [

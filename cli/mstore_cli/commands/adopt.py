@@ -45,6 +45,9 @@ def _text(report: "AdoptReport") -> Iterator[render.Part]:
     did = "would adopt" if report.dry_run else "adopted"
     unsure = f"{len(report.unsure):,} unsure"
     yield f"{did} {render.count(report.models, 'model')}, {unsure}"
+    there = sum(row.state == "there" for row in report.versions)
+    if there:
+        yield f"{there:,} of {render.count(len(report.versions), 'version')} there already"
     if report.versions:
         headers = ("model", "at", "from", "metrics", "params", "logs", "size", "state")
         right = frozenset({"metrics", "params", "logs", "size"})
