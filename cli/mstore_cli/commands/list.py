@@ -64,14 +64,11 @@ def command(
     force: bool,
 ) -> None:
     """List the models and the newest version of each."""
-    if name is not None and (task or where):
-        wrong = "--task and --where choose models; versions of one are found by search"
-        raise click.UsageError(wrong, click.get_current_context())
     store = run.store()
     if as_graph and not run.as_json:
         _draw(store, html, force=force)
         return
-    asked = store.find_models(where=where, task=task) if task or where else None
+    asked = _ask(store, name, where, task) if task or where else None
     rows = _chosen(store.listing(name), asked)
     if sort is not None:
         from mstore.ops.listing import sorted_rows  # noqa: PLC0415 (only when it is wanted)
@@ -91,6 +88,13 @@ def command(
         remarks=asked.remarks if asked else (),
         notices=asked.notices if asked else (),
     )
+
+
+def _ask(store: "Store", name: str | None, where: str, task: str) -> "ModelsReport":
+    if name is not None:
+        wrong = "--task and --where choose models; versions of one are found by search"
+        raise click.UsageError(wrong, click.get_current_context())
+    return store.find_models(where=where, task=task)
 
 
 def _chosen(rows: "list[Listed]", asked: "ModelsReport | None") -> "list[Listed]":
