@@ -123,6 +123,8 @@ def describe(error: BaseException) -> tuple[str, str, str | None]:
 
 def plain(text: str) -> str:
     """Escape what could steer a terminal or what stdout cannot encode; keep everything else."""
+    if text.isprintable():
+        return text
     kept = (c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
     return "".join(kept)
 

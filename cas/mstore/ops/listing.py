@@ -9,7 +9,7 @@ from mstore.ids import ObjectId
 from mstore.notes import NoteRow, metrics_of, notes_by_version
 from mstore.objects import Value, Version
 from mstore.ops.counts import ParameterCounts
-from mstore.ops.describe import Kin, State, labels_by_version, log, models
+from mstore.ops.describe import Kin, LogRow, State, labels_by_version, log, models
 from mstore.ops.scores import headline
 from mstore.parts import Parts
 
@@ -56,13 +56,16 @@ class _Row(NamedTuple):
     versions: int
 
 
-def listing(parts: Parts, name: str | None = None) -> list[Listed]:
+def listing(
+    parts: Parts, name: str | None = None, logged: Sequence[LogRow] | None = None
+) -> list[Listed]:
     """Every model by name with its newest version; of one model every version, newest first.
 
-    Reads the headers of files, to count their parameters, once for each version. NotFoundError.
+    ``logged`` is what ``log`` gave of the model, where that is at hand. Reads the headers of files,
+    to count their parameters, once for each version. NotFoundError.
     """
     labels = labels_by_version(parts)
-    rows = _newest(parts) if name is None else _all(parts, name)
+    rows = _newest(parts) if name is None else _all(log(parts, name) if logged is None else logged)
     counts = ParameterCounts(parts)
     said = notes_by_version(parts)
     found = [
@@ -117,11 +120,11 @@ def _newest(parts: Parts) -> Iterator[tuple[_Row, Version]]:
         yield row, parts.odb.version(model.version)
 
 
-def _all(parts: Parts, name: str) -> Iterator[tuple[_Row, Version]]:
-    rows = [row for row in log(parts, name) if row.state != "deleted"]
+def _all(logged: Sequence[LogRow]) -> Iterator[tuple[_Row, Version]]:
+    rows = [row for row in logged if row.state != "deleted"]
     for row in rows:
         assert row.version is not None
-        yield _Row(name, row.number, row.id, row.state, row.tags, len(rows)), row.version
+        yield _Row(row.name, row.number, row.id, row.state, row.tags, len(rows)), row.version
 
 
 def _listed(

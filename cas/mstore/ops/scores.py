@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from mstore.best import LESS_IS_MORE, Direction
@@ -72,6 +73,7 @@ def headline(metrics: Mapping[str, float]) -> str | None:
     return min(metrics, key=_importance, default=None)
 
 
+@lru_cache(maxsize=1024)
 def _importance(metric: str) -> tuple[int, bool, str]:
     order = ("val", "eval", "test", "", "train")
     return order.index(measured(metric).split), direction_of(metric) == "min", metric

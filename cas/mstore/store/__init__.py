@@ -5,14 +5,11 @@ It has a page for each thing that people do with a store; nothing is decided her
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from mstore.backends.fsio import FileSystem
 from mstore.backends.local import LocalBackend
 from mstore.discovery import default_store
-from mstore.ops import transfer
-from mstore.ops.intake import Progress
-from mstore.ops.transfer import TransferReport
 from mstore.parts import init_parts, open_parts
 from mstore.store.comparing import Comparing
 from mstore.store.estimating import Estimating
@@ -25,6 +22,10 @@ from mstore.store.searching import Searching
 from mstore.store.sharing import Sharing
 from mstore.store.storing import Storing
 from mstore.store.viewing import Viewing
+
+if TYPE_CHECKING:
+    from mstore.ops.intake import Progress
+    from mstore.ops.transfer import TransferReport
 
 __all__ = ["PathLike", "Source", "Store", "clone_store", "init_store", "load", "open_store"]
 
@@ -84,8 +85,10 @@ def init_store(path: PathLike, *, files: FileSystem | None = None) -> tuple[Stor
 
 
 def clone_store(
-    place: PathLike, path: PathLike, *, progress: Progress | None = None
-) -> tuple[Store, TransferReport]:
+    place: PathLike, path: PathLike, *, progress: "Progress | None" = None
+) -> "tuple[Store, TransferReport]":
     """Copy the store at ``place`` to the new folder ``path``; an unfinished clone goes on."""
-    parts, report = transfer.clone(str(place), str(path), progress=progress)
+    from mstore.ops.transfer import clone  # noqa: PLC0415 (to open a store takes none of it)
+
+    parts, report = clone(str(place), str(path), progress=progress)
     return Store(parts), report

@@ -5,53 +5,61 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mstore.errors import InvalidInputError
-from mstore.ops import usage
-from mstore.ops.check import check
-from mstore.ops.findings import FsckReport
-from mstore.ops.gc import GcReport, Limits, run_gc
-from mstore.ops.intake import Progress
-from mstore.ops.materialize import MaterializeReport, materialize
-from mstore.ops.repair import repair
-from mstore.ops.sending import Form
-from mstore.ops.strip import StripReport, strip
 from mstore.store.opened import Opened, PathLike
 
 if TYPE_CHECKING:
     from mstore.ops.archive import ArchiveReport, Terms
+    from mstore.ops.findings import FsckReport
+    from mstore.ops.gc import GcReport, Limits
+    from mstore.ops.intake import Progress
+    from mstore.ops.materialize import MaterializeReport
     from mstore.ops.planes import PlanesReport
+    from mstore.ops.sending import Form
+    from mstore.ops.strip import StripReport
     from mstore.ops.tier import TierReport
+    from mstore.ops.usage import Reason, Usage
 
 
 class Keeping(Opened):
     """What a store takes, whether it is sound, and in what form it keeps its bytes."""
 
-    def du(self, revisions: Sequence[str] = ()) -> list[usage.Usage]:
+    def du(self, revisions: Sequence[str] = ()) -> "list[Usage]":
         """Exclusive and shared bytes of some versions, or of all."""
-        return usage.du(self.parts, revisions)
+        from mstore.ops.usage import du  # noqa: PLC0415 (to open a store takes none of this page)
 
-    def why(self, digits: str) -> list[usage.Reason]:
+        return du(self.parts, revisions)
+
+    def why(self, digits: str) -> "list[Reason]":
         """What keeps an object alive."""
-        return usage.why(self.parts, digits)
+        from mstore.ops.usage import why  # noqa: PLC0415 (as above)
+
+        return why(self.parts, digits)
 
     def gc(
         self,
         *,
         dry_run: bool = False,
         now: bool = False,
-        limits: Limits | None = None,
-        progress: Progress | None = None,
-    ) -> GcReport:
+        limits: "Limits | None" = None,
+        progress: "Progress | None" = None,
+    ) -> "GcReport":
         """Collect what no name needs; ``now`` does not hold it for a day."""
+        from mstore.ops.gc import run_gc  # noqa: PLC0415 (as above)
+
         return run_gc(self.parts, dry_run=dry_run, now=now, limits=limits, progress=progress)
 
-    def fsck(self, *, full: bool = False, progress: Progress | None = None) -> FsckReport:
+    def fsck(self, *, full: bool = False, progress: "Progress | None" = None) -> "FsckReport":
         """Look for damage, with ``full`` in every stored byte; never raises for what it finds."""
+        from mstore.ops.check import check  # noqa: PLC0415 (as above)
+
         return check(self.parts, full=full, progress=progress)
 
     def repair(
-        self, places: Sequence[PathLike] = (), *, progress: Progress | None = None
-    ) -> FsckReport:
+        self, places: Sequence[PathLike] = (), *, progress: "Progress | None" = None
+    ) -> "FsckReport":
         """Heal damage from other stores or from files that were once put; deletes nothing."""
+        from mstore.ops.repair import repair  # noqa: PLC0415 (as above)
+
         return repair(self.parts, [Path(place) for place in places], progress=progress)
 
     def strip(
@@ -59,16 +67,18 @@ class Keeping(Opened):
         keep: Sequence[str],
         *,
         to: PathLike | None = None,
-        codec: Form = "keep",
+        codec: "Form" = "keep",
         dry_run: bool = False,
-        announce: Callable[[StripReport], None] = lambda _: None,
-        progress: Progress | None = None,
-    ) -> StripReport:
+        announce: "Callable[[StripReport], None]" = lambda _: None,
+        progress: "Progress | None" = None,
+    ) -> "StripReport":
         """Keep the bytes of some versions and the description of all, at ``to`` or here.
 
         ``codec``, for ``to``: chunks as they are stored, "raw" to be mapped, or "auto": coded,
         none of them as a difference. ``announce`` hears what is foreseen before anything is done.
         """
+        from mstore.ops.strip import strip  # noqa: PLC0415 (as above)
+
         return strip(
             self.parts,
             keep,
@@ -84,9 +94,11 @@ class Keeping(Opened):
         revisions: Sequence[str],
         *,
         dry_run: bool = False,
-        progress: Progress | None = None,
-    ) -> MaterializeReport:
+        progress: "Progress | None" = None,
+    ) -> "MaterializeReport":
         """Make the tensors of versions raw and mappable: larger, and quickest to load."""
+        from mstore.ops.materialize import materialize  # noqa: PLC0415 (as above)
+
         return materialize(self.parts, revisions, dry_run=dry_run, progress=progress)
 
     def archive(
@@ -95,7 +107,7 @@ class Keeping(Opened):
         *,
         terms: "Terms | None" = None,
         dry_run: bool = False,
-        progress: Progress | None = None,
+        progress: "Progress | None" = None,
     ) -> "ArchiveReport":
         """Store the tensors of versions, or of all, in the fewest bytes within bounds on reading.
 
@@ -111,7 +123,7 @@ class Keeping(Opened):
         levels: Sequence[int] = (8, 16),
         *,
         dry_run: bool = False,
-        progress: Progress | None = None,
+        progress: "Progress | None" = None,
     ) -> "PlanesReport":
         """Store the floats of versions so that ``bits`` reads no more than it needs.
 
@@ -130,7 +142,7 @@ class Keeping(Opened):
         bits: int = 1,
         back: bool = False,
         dry_run: bool = False,
-        progress: Progress | None = None,
+        progress: "Progress | None" = None,
     ) -> "TierReport":
         """Let the store at ``low`` have the low planes of versions, or of all: they go from here.
 

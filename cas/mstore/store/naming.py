@@ -1,12 +1,15 @@
 """What models are called, and which of their versions stay."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mstore.ids import ObjectId
 from mstore.ops import names
-from mstore.ops.retain import RetainReport, Retention, retain
 from mstore.revision import resolve
 from mstore.store.opened import Opened
+
+if TYPE_CHECKING:
+    from mstore.ops.retain import RetainReport
 
 
 class Naming(Opened):
@@ -60,12 +63,14 @@ class Naming(Opened):
         forget: bool = False,
         dry_run: bool = False,
         author: str = "",
-    ) -> RetainReport:
+    ) -> "RetainReport":
         """Strip the versions of a model, or with ``forget`` delete them, but those that rules keep.
 
         ``last`` keeps that many, ``every`` the steps that it divides, ``best`` those with the best
         of a metric ("val/loss:min"), ``optimizer_last`` that many optimizer states. The newest and
         those with a tag always stay. ``undo`` takes it back until ``gc``.
         """
+        from mstore.ops.retain import Retention, retain  # noqa: PLC0415 (only when it is wanted)
+
         rules = Retention(last, every, tuple(best), optimizer_last)
         return retain(self.parts, name, rules, forget=forget, dry_run=dry_run, author=author)

@@ -4,12 +4,12 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mstore.ops.steplog import StepLog
 from mstore.parts import Parts
 from mstore.revision import Resolved, resolve
 
 if TYPE_CHECKING:
     from mstore.catalog.catalogue import Catalogue
+    from mstore.ops.steplog import StepLog
 
 PathLike = str | os.PathLike[str]
 Source = PathLike | Sequence[PathLike] | Mapping[str, object] | object

@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mstore.ops import describe
-from mstore.ops.captured import CheckedOut, checkout_code
 from mstore.ops.get import GetResult, cat, get
-from mstore.ops.identify import Identified, identify
-from mstore.ops.intake import Progress
 from mstore.ops.models import load_model
 from mstore.ops.read import Reader
 from mstore.ops.reads import note_read
 from mstore.store.opened import Opened, PathLike
+
+if TYPE_CHECKING:
+    from mstore.ops.captured import CheckedOut
+    from mstore.ops.identify import Identified
+    from mstore.ops.intake import Progress
 
 
 class Reading(Opened):
@@ -26,7 +28,7 @@ class Reading(Opened):
         force: bool = False,
         sync: bool = False,
         bits: int | None = None,
-        progress: Progress | None = None,
+        progress: "Progress | None" = None,
     ) -> GetResult:
         """Write the exact files of a version; verified on the way, whole or not at all.
 
@@ -46,12 +48,14 @@ class Reading(Opened):
         *,
         source: str | None = None,
         force: bool = False,
-    ) -> CheckedOut:
+    ) -> "CheckedOut":
         """Write the source code that a version was made with, as it was, to a new folder.
 
         Its commit comes from ``source``, a clone or an address, else from the work tree around,
         else from where it was fetched then. NotFoundError when nobody has it, or no code was kept.
         """
+        from mstore.ops.captured import checkout_code  # noqa: PLC0415 (only when it is wanted)
+
         return checkout_code(self.parts, revision, Path(destination), source=source, force=force)
 
     def cat(
@@ -129,7 +133,9 @@ class Reading(Opened):
         return describe.tensors(self.parts, revision)
 
     def identify(
-        self, path: PathLike, *, follow: bool = False, progress: Progress | None = None
-    ) -> Identified:
+        self, path: PathLike, *, follow: bool = False, progress: "Progress | None" = None
+    ) -> "Identified":
         """Which version a stray file or folder is, else which is nearest to it."""
+        from mstore.ops.identify import identify  # noqa: PLC0415 (as above)
+
         return identify(self.parts, Path(path), follow=follow, progress=progress)

@@ -3,21 +3,28 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mstore.numerics.schemes import Codebook, Rounding, make_scheme
 from mstore.objects import Relation, Value
 from mstore.ops.captured import Wish, completed
-from mstore.ops.encoding import Policy
-from mstore.ops.intake import Progress
 from mstore.ops.models import parentage, scan_model
 from mstore.ops.origins import origin
 from mstore.ops.put import Description, PutResult, put
-from mstore.ops.quantise import QuantiseReport, Selection, quantise
 from mstore.ops.schemas import schema_of, set_schema
 from mstore.ops.sources import SourceTree, scan_paths
-from mstore.ops.steplog import WAITING, Pending, Resumed, StepLog, Training, resume
 from mstore.schema import Schema
 from mstore.store.opened import Opened, PathLike, Source
+
+if TYPE_CHECKING:
+    from mstore.numerics.schemes import Codebook, Rounding
+    from mstore.ops.encoding import Policy
+    from mstore.ops.intake import Progress
+    from mstore.ops.quantise import QuantiseReport
+    from mstore.ops.steplog import Pending, Resumed
+
+
+WAITING = 2
+"""Copies of states in memory at a time: one is stored while the next is made."""
 
 
 class Storing(Opened):
@@ -41,10 +48,10 @@ class Storing(Opened):
         capture: bool | None = None,
         seeds: Mapping[str, int] | None = None,
         logs: Sequence[PathLike] = (),
-        codec: Policy = "auto",
+        codec: "Policy" = "auto",
         always: bool = False,
         follow: bool = False,
-        progress: Progress | None = None,
+        progress: "Progress | None" = None,
     ) -> PutResult:
         """Store a path, several, a state dict or a live model as the next version of ``name``.
 
@@ -96,8 +103,8 @@ class Storing(Opened):
         revision: str,
         to: str,
         *,
-        rounding: Rounding = "nearest",
-        codebook: Codebook | None = None,
+        rounding: "Rounding" = "nearest",
+        codebook: "Codebook | None" = None,
         per_channel: bool = False,
         clamp: bool = False,
         seed: int = 0,
@@ -106,8 +113,8 @@ class Storing(Opened):
         name: str | None = None,
         author: str = "",
         dry_run: bool = False,
-        progress: Progress | None = None,
-    ) -> QuantiseReport:
+        progress: "Progress | None" = None,
+    ) -> "QuantiseReport":
         """Store a version in fewer bits, as the next version of ``name``, else of MODEL-``to``.
 
         ``to`` is "fp16", "bf16", "fixed4" to "fixed24", "int8" or "int4"; ``include`` and
@@ -115,6 +122,9 @@ class Storing(Opened):
         and "int4" store, ``mstore.dequantise`` turns back. InvalidInputError names a tensor that
         holds what the scheme cannot; then nothing was stored.
         """
+        from mstore.numerics.schemes import make_scheme  # noqa: PLC0415 (only when it is wanted)
+        from mstore.ops.quantise import Selection, quantise  # noqa: PLC0415 (as above)
+
         scheme = make_scheme(
             to,
             rounding=rounding,
@@ -155,7 +165,7 @@ class Storing(Opened):
         seeds: Mapping[str, int] | None = None,
         always: bool = False,
         waiting: int = WAITING,
-    ) -> Pending:
+    ) -> "Pending":
         """Copy a state dict and store it in the background as the next version of ``run``.
 
         ``optimizer`` and ``trainer`` may be nested; they go to the model ``RUN/optimizer``. Returns
@@ -166,6 +176,8 @@ class Storing(Opened):
 
         Code and environment are taken down as ``put`` does, the code once for the program.
         """
+        from mstore.ops.steplog import StepLog, Training  # noqa: PLC0415 (only when it is wanted)
+
         description = Description(
             message=message,
             author=author,
@@ -200,12 +212,14 @@ class Storing(Opened):
         *,
         framework: str | None = None,
         training: bool = True,
-    ) -> Resumed:
+    ) -> "Resumed":
         """Give back a checkpoint, the newest if no step is named, as it was given.
 
         Without ``training`` the optimizer's state stays where it is. NotFoundError for a step that
         is not there.
         """
+        from mstore.ops.steplog import resume  # noqa: PLC0415 (only when it is wanted)
+
         return resume(self.parts, run, step, framework=framework, training=training)
 
 

@@ -33,7 +33,7 @@ def command(run: Run, *, name: str, as_graph: bool, sort: str | None, reverse: b
         raise click.UsageError(message)
     store = run.store()
     rows = store.log(name)
-    listed = [] if as_graph or (run.as_json and sort is None) else store.listing(name)
+    listed = [] if as_graph or (run.as_json and sort is None) else store.listing(name, rows)
     if sort is not None:
         from mstore.ops.listing import sorted_rows  # noqa: PLC0415 (only when it is wanted)
 

@@ -5,7 +5,7 @@ position in the data) is a version of ``RUN/optimizer`` of its own, so that it c
 alone. The latter is durable first: a step that can be seen has all of itself.
 """
 
-from mstore.ops.steplog.log import WAITING, Pending, StepLog, Training
+from mstore.ops.steplog.log import Pending, StepLog, Training
 from mstore.ops.steplog.resume import Resumed, resume
 
-__all__ = ["WAITING", "Pending", "Resumed", "StepLog", "Training", "resume"]
+__all__ = ["Pending", "Resumed", "StepLog", "Training", "resume"]

@@ -35,9 +35,6 @@ from mstore.parts import Parts, open_objects
 from mstore.refs import RefStore
 from mstore.revision import STEP
 
-WAITING = 2
-"""Copies that are in memory at a time if nothing else is asked for."""
-
 TRAINER_TEXT = "trainer.json"
 OPTIMIZER_TENSORS = "optimizer.safetensors"
 
@@ -138,7 +135,7 @@ class StepLog:
         description: Description,
         *,
         always: bool = False,
-        waiting: int = WAITING,
+        waiting: int,
     ) -> Pending:
         """Copy a state and have it stored; returns when it is copied.
 
