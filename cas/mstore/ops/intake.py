@@ -25,7 +25,7 @@ from mstore.objects import (
 from mstore.ops.chunking import HashedChunk, HashedRegion, Hasher
 from mstore.ops.deltas import Encoding, TensorEncoding
 from mstore.ops.encoding import Encoder, Method
-from mstore.ops.outlines import read_outline, tensor_file, tensors_in
+from mstore.ops.outlines import read_outline, tensor_file, tensors_in, why_bytes
 from mstore.ops.sources import NamedFile, Source, SourceTree, StoredFile
 
 Progress = Callable[[int, int, int], None]
@@ -58,12 +58,16 @@ class Sink(Protocol):
 
 
 class StoredTree(NamedTuple):
-    """What was stored: the root tree, and what it amounts to; ``tensors`` are (name, id)."""
+    """What was stored: the root tree, and what it amounts to; ``tensors`` are (name, id).
+
+    ``remarks`` say which files seem to have tensors that could not be found.
+    """
 
     id: ObjectId
     files: int
     size: int
     tensors: list[tuple[str, bytes]]
+    remarks: tuple[str, ...] = ()
 
 
 class _Work(NamedTuple):
@@ -90,7 +94,7 @@ def store_tree(
             oid = intake.store_file(file)
             stored[file.parts] = ("executable" if file.executable else "file", oid)
     root = store_folders(writer, stored, source.folders)
-    return StoredTree(root, len(stored), intake.size, intake.tensors)
+    return StoredTree(root, len(stored), intake.size, intake.tensors, tuple(intake.remarks))
 
 
 def store_folders(
@@ -125,6 +129,7 @@ class _Intake:
     ) -> None:
         self.size = 0
         self.tensors: list[tuple[str, bytes]] = []
+        self.remarks: list[str] = []
         self._done = 0
         read = (file for file in source.files if not isinstance(file.origin, StoredFile))
         self._total = sum(file.size for file in read)
@@ -140,12 +145,14 @@ class _Intake:
             self.size += file.size
             self.tensors += file.origin.tensors
             return file.origin.id
+        path = "/".join(file.parts)
         with file.open() as source:
             outline = read_outline(source)
             if outline is None:
+                self.remarks += filter(None, [why_bytes(source, path)])
                 stored: OpaqueFile | TensorFile = self._opaque(source)
             else:
-                stored = self._tensor_file(source, outline, "/".join(file.parts))
+                stored = self._tensor_file(source, outline, path)
             source.finish()
         self.size += source.size
         return self._writer.add_object(stored)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import takewhile
+from pathlib import PurePosixPath
 
 from mstore.errors import CorruptError, InvalidInputError, NotFoundError, UnsupportedError
 from mstore.format.layout import Outline, owners
@@ -15,6 +16,10 @@ from mstore.objects import CHUNK_SIZE, OpaqueFile, Tensor, TensorFile
 from mstore.odb import ObjectDatabase
 from mstore.ops.payload import opaque_pieces
 from mstore.ops.sources import Source
+
+_WEIGHTS = {".pt", ".pth", ".bin", ".ckpt", ".gguf", ".onnx", ".npy", ".npz"}
+_LARGE = 1 << 20
+"""Bytes of a file of which people want to know that its tensors are not seen."""
 
 
 def read_outline(source: Source) -> Outline | None:
@@ -36,6 +41,17 @@ def read_outline(source: Source) -> Outline | None:
         return outline_of(source.size, partial(_read, source))
     except (CorruptError, UnsupportedError):
         return None
+
+
+def why_bytes(source: Source, path: str) -> str:
+    """Why a large file that is named as if it held weights is kept as bytes, else an empty text."""
+    if source.size < _LARGE or PurePosixPath(path).suffix not in _WEIGHTS:
+        return ""
+    try:
+        outline_of(source.size, partial(_read, source))
+    except (CorruptError, UnsupportedError) as error:
+        return f"'{path}' is kept as bytes, without tensors: {error}"
+    return ""
 
 
 def why_not_loaded(odb: ObjectDatabase, file: OpaqueFile) -> str:

@@ -70,7 +70,7 @@ class PutResult:
     """What a put did. Sizes are bytes: of the files, new to the store, and grown on disk.
 
     ``deltas`` of the tensors are stored as differences from others. ``remarks`` say what of the
-    code, the logs and the data sets could not be taken down, or only in part.
+    code, the logs, the data sets and the tensors could not be taken down, or only in part.
     """
 
     name: str
@@ -134,7 +134,7 @@ def put(
         stored_bytes=transaction.writer.stored_bytes,
         deltas=encoding.deltas,
         tags=description.tags,
-        remarks=description.remarks,
+        remarks=(*description.remarks, *stored.remarks),
     )
 
 

@@ -208,6 +208,20 @@ def test_a_hostile_file_is_bytes_and_nothing_more(store: Store, tmp_path: Path) 
     assert not canary.exists()
 
 
+def test_a_put_says_whose_tensors_it_did_not_see(store: Store, tmp_path: Path) -> None:
+    """Large files with the names of models are remarked upon when they are kept as bytes."""
+    weights = torch.ones(600, 600)
+    torch.save({"w": weights}, tmp_path / "seen.pt")
+    torch.save({"w": weights.T}, tmp_path / "turned.pt")
+    torch.save({"w": weights}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    (tmp_path / "training_args.bin").write_bytes(b"small")
+    (tmp_path / "notes.txt").write_bytes(bytes(1 << 20))
+    assert store.put(tmp_path, "m", capture=False).remarks == (
+        "'old.pth' is kept as bytes, without tensors: no format that is known",
+        "'turned.pt' is kept as bytes, without tensors: tensor 'w' is not stored in C order",
+    )
+
+
 def test_files_without_weights_load_as_nothing(store: Store, tmp_path: Path) -> None:
     """A version of texts has no tensors, and that is no error."""
     (tmp_path / "notes.txt").write_text("hello")
