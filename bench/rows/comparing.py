@@ -29,7 +29,7 @@ def diff(bench: Bench) -> Result:
     found = [json.loads(run.output) for run in runs]
     seconds = median(entry["seconds"] for entry in found)
     above = max(run.anonymous for run in runs) - idle
-    speeds = found[0]["speeds"]
+    speeds = bench.speeds()
     lines = [["what", "measured"]]
     lines.append(["seconds", f"{seconds:.2f}"])
     lines.append(["memory above the interpreter", f"{above / MIB:.0f} MiB"])
@@ -88,7 +88,7 @@ def infer(bench: Bench) -> Result:
         clear(peer.store)
         run = bench.run(bench.task("compare.py", "infer", peer.store, count))
     found = json.loads(run.output)
-    seconds, speeds = found["seconds"], found["speeds"]
+    seconds, speeds = found["seconds"], bench.speeds()
     return Result(
         f"The parent of a model of 241 tensors among {found['considered']}",
         "`Store.infer_parents` by the sketches that the store keeps; the size of the tensors does "

@@ -1,9 +1,9 @@
 """Compares two versions on two threads, or infers the parent of one among many models.
 
 Usage: compare.py diff STORE A B | infer STORE MODELS. Prints JSON: the seconds, without imports,
-the speeds of the machine, and for a diff what was read and found. ``infer`` first makes a store of
-MODELS models of 241 tensors as small as a sketch lets them be: no byte of a tensor is read, so it
-takes as long as for large ones.
+and for a diff what was read and found. ``infer`` first makes a store of MODELS models of 241
+tensors as small as a sketch lets them be: no byte of a tensor is read, so it takes as long as for
+large ones.
 """
 
 import json
@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-from speeds import speeds
 
 import mstore
 
@@ -62,7 +61,7 @@ def main(what: str, *words: str) -> None:
     """Runs one of the two on two cores."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
     found = compare(*words) if what == "diff" else infer(Path(words[0]), int(words[1]))
-    print(json.dumps({**found, "speeds": speeds()}))
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
