@@ -1,7 +1,7 @@
 """What a store holds, for people to look at: list, log, show, tensors. Reads only."""
 
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -211,17 +211,13 @@ def show(parts: Parts, text: str) -> Shown:
     target = resolve(parts, text)
     version = parts.odb.version(target.version)
     labels = labels_by_version(parts)
-    kin = tuple(
-        Kin(parent.relation, ObjectId(parent.id), next(iter(labels.get(parent.id, ())), None))
-        for parent in version.parents
-    )
     return Shown(
         id=target.version,
         names=labels.get(target.version, ()),
         state=_state(target),
         tags=_tags_by_version(parts).get(target.version, ()),
         version=version,
-        parents=kin,
+        parents=kin_of(version, labels),
         files=tuple(_file_row(found) for found in walk_files(parts.odb, version.tree)),
         notes=tuple(notes_of(parts, target.version)),
         code=_code_row(parts, version),
@@ -299,6 +295,14 @@ def labels_by_version(parts: Parts) -> dict[bytes, tuple[str, ...]]:
             if row.state != "deleted":
                 labels[row.version] = (*labels.get(row.version, ()), f"{name}@{row.number}")
     return labels
+
+
+def kin_of(version: Version, labels: Mapping[bytes, Sequence[str]]) -> tuple[Kin, ...]:
+    """What a version came from; ``labels`` are the names of versions here."""
+    return tuple(
+        Kin(parent.relation, ObjectId(parent.id), next(iter(labels.get(parent.id, ())), None))
+        for parent in version.parents
+    )
 
 
 def _file_row(found: FoundFile) -> FileRow:

@@ -9,7 +9,7 @@ from mstore.ids import ObjectId
 from mstore.notes import NoteRow, metrics_of, notes_by_version
 from mstore.objects import Value, Version
 from mstore.ops.counts import ParameterCounts
-from mstore.ops.describe import Kin, LogRow, State, labels_by_version, log, models
+from mstore.ops.describe import Kin, LogRow, State, kin_of, labels_by_version, log, models
 from mstore.ops.scores import headline
 from mstore.parts import Parts
 
@@ -136,10 +136,6 @@ def _listed(
 ) -> Listed:
     metrics = metrics_of(version, notes)
     noted = (tag for _, note in notes for tag in note.tags)
-    parents = (
-        Kin(kin.relation, ObjectId(kin.id), next(iter(labels.get(kin.id, ())), None))
-        for kin in version.parents
-    )
     return Listed(
         name=row.name,
         number=row.number,
@@ -151,7 +147,7 @@ def _listed(
         time=version.time,
         state=row.state,
         author=version.author,
-        parents=tuple(parents),
+        parents=kin_of(version, labels),
         parameters=version.parameters,
         metrics=metrics,
         headline=headline(metrics),

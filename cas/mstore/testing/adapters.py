@@ -10,6 +10,7 @@ A plugin's test module says no more than::
 """
 
 import random
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -32,20 +33,20 @@ SIZES = {
 SHAPES: tuple[tuple[int, ...], ...] = ((3, 5), (7,), (), (0, 4))
 
 
-class AdapterTests:
+class AdapterTests(ABC):
     """Set ``framework`` to the adapter's name, and say how to make and how to ask a model."""
 
     framework: ClassVar[str]
     remembers: ClassVar[bool] = True
     """Whether what ``load`` gives can be remembered: Python must be able to watch it."""
 
+    @abstractmethod
     def model(self) -> Any:  # noqa: ANN401 - a model of any framework
         """A small model; the same one every time."""
-        raise NotImplementedError
 
+    @abstractmethod
     def answer(self, model: Any) -> bytes:  # noqa: ANN401 - as above
         """Everything that can be seen of a model, above all what it predicts, bit for bit."""
-        raise NotImplementedError
 
     def target(self) -> Any:  # noqa: ANN401 - as above
         """A model like ``model()`` with other numbers, for ``into``; None where there is none."""
