@@ -7,7 +7,8 @@ from mstore_cli import render
 
 if TYPE_CHECKING:
     from mstore.objects import Environment
-    from mstore.ops.describe import CodeRow, LogSummary, Shown
+    from mstore.ops.describe import Shown
+    from mstore.ops.records import CodeRow, LogSummary
 
 _COMMIT = 7
 """Digits of a commit in one line, as git shows them."""

@@ -170,23 +170,17 @@ def first_line(text: str) -> str:
 
 
 def size(count: int) -> str:
-    """Write bytes with a binary unit: ``0 B``, ``12.3 MiB``."""
-    amount = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if abs(amount) < 1024:  # noqa: PLR2004 (the step between binary units)
-            return f"{count} B" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} PiB"
+    """Write bytes as pages do: ``0 B``, ``12.3 MiB``."""
+    from mstore.report.numbers import size as written  # noqa: PLC0415 (help needs no library)
+
+    return written(count)
 
 
 def brief(count: int) -> str:
-    """Write a count in three digits: ``812``, ``61.7 k``, ``1.24 M``."""
-    amount = float(count)
-    for unit in ("", " k", " M", " G"):
-        if amount < 1000:  # noqa: PLR2004 (the step between decimal units)
-            return f"{amount:.3g}{unit}"
-        amount /= 1000
-    return f"{amount:.3g} T"
+    """Write a count as pages do, in three digits: ``812``, ``61.7 k``, ``1.24 M``."""
+    from mstore.report.numbers import brief as written  # noqa: PLC0415 (as above)
+
+    return written(count)
 
 
 def count(number: int, noun: str) -> str:

@@ -26,7 +26,12 @@ from tests.crash.exploring import scratch_folder
 
 from mstore.backends.fsio import FileSystem
 from mstore.errors import MstoreError
-from mstore.testing.filesystems import FaultyFileSystem, InterceptingFileSystem, ShortFileSystem
+from mstore.testing.filesystems import (
+    CountingFileSystem,
+    FaultyFileSystem,
+    InterceptingFileSystem,
+    ShortFileSystem,
+)
 
 TRIED = {**COMMANDS, "drop base": drop_base, "get": get}
 ERRORS = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC, "EINTR": errno.EINTR}
@@ -34,19 +39,6 @@ STRIDES = 11, 31
 """Of how many faults one is tried unless MSTORE_THOROUGH asks for all; prime, so all kinds are."""
 MANY = 2000
 """Faults of one command from which on the second of these counts."""
-
-
-class CountingFileSystem(InterceptingFileSystem):
-    """Counts the calls of every primitive."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.counts: dict[str, int] = {}
-
-    def intercept(self, name: str, call: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-        """Count the call and do it."""
-        self.counts[name] = self.counts.get(name, 0) + 1
-        return call(**arguments)
 
 
 class ShortOnceFileSystem(InterceptingFileSystem):

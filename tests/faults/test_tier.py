@@ -4,9 +4,8 @@ import errno
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,8 +19,8 @@ from mstore.ops import tier as tier_module
 from mstore.parts import open_parts
 from mstore.store import Store
 from mstore.testing.filesystems import (
+    CountingFileSystem,
     FaultyFileSystem,
-    InterceptingFileSystem,
     KillingFileSystem,
 )
 
@@ -29,17 +28,6 @@ WAYS = [("give", "near"), ("give", "far"), ("back", "near")]
 """What is done, and whose disk fails meanwhile; taking back writes nothing there."""
 STRIDE = 7
 """Of how many faults one is tried unless MSTORE_THOROUGH asks for all; prime, so all kinds are."""
-
-
-class _Counting(InterceptingFileSystem):
-    def __init__(self) -> None:
-        super().__init__()
-        self.counts: dict[str, int] = {}
-
-    def intercept(self, name: str, call: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-        """Count the call and do it."""
-        self.counts[name] = self.counts.get(name, 0) + 1
-        return call(**arguments)
 
 
 def weights() -> dict[str, np.ndarray]:
@@ -141,7 +129,7 @@ def test_a_failing_call_is_told_or_made_good(
 ) -> None:
     """Whichever call fails, it raises or does its job, and both stores are whole after it."""
     template = make_world(tmp_path / "template", way)
-    counting = _Counting()
+    counting = CountingFileSystem()
     work(copy_world(template, tmp_path / "rehearsal"), way, side, counting)
     faults = [
         (primitive, at, sticky)

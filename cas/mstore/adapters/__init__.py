@@ -12,7 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
-from mstore.errors import InvalidInputError, UnsupportedError
+from mstore.errors import InvalidInputError
+from mstore.extras import needs
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -247,14 +248,9 @@ def _framework_of(name: str, value: object) -> str:
 
 
 def _load(name: str) -> Framework:
-    try:
-        return cast("Framework", importlib.import_module(f"mstore.adapters.{name}"))
-    except ImportError as error:
-        missing = isinstance(error, ModuleNotFoundError)
-        problem = "is not installed" if missing else f"is of a version that does not fit: {error}"
-        raise UnsupportedError(
-            f"framework '{name}' {problem}", hint=f"run: pip install 'mstore[{name}]'"
-        ) from error
+    with needs(name):
+        found = importlib.import_module(f"mstore.adapters.{name}")
+    return cast("Framework", found)
 
 
 @cache

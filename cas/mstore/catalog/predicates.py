@@ -5,11 +5,12 @@ the time from its first to its last moment in UTC: ``>`` is after it, ``>=`` fro
 NaN is a number that compares as IEEE 754 has it: it equals nothing and is in no range.
 """
 
+import operator
 import re
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from mstore.catalog.expression import Among, Between, Comparator, Compare, Like, Value, Words
 from mstore.catalog.fields import Asked
@@ -28,6 +29,13 @@ _DATE: Final = re.compile(
 )
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DECEMBER: Final = 12
+_ORDERS: Final[dict[Comparator, Callable[[Any, Any], bool]]] = {
+    "=": operator.eq,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 
 
 class Moment(NamedTuple):
@@ -165,15 +173,8 @@ def _comparing_times(comparator: Comparator, moment: Moment) -> Test:
 
 
 def _comparing_numbers(comparator: Comparator, number: float) -> Test:
-    tests: dict[Comparator, Callable[[float], bool]] = {
-        "=": lambda found: found == number,
-        "<": lambda found: found < number,
-        "<=": lambda found: found <= number,
-        ">": lambda found: found > number,
-        ">=": lambda found: found >= number,
-    }
-    test = tests[comparator]
-    return lambda found: isinstance(found, int | float) and test(found)
+    test = _ORDERS[comparator]
+    return lambda found: isinstance(found, int | float) and test(found, number)
 
 
 def _comparing_texts(comparator: Comparator, wanted: str, label: str) -> Test:
@@ -181,15 +182,8 @@ def _comparing_texts(comparator: Comparator, wanted: str, label: str) -> Test:
         return lambda found: isinstance(found, str) and found.startswith(wanted.casefold())
     fold = _fold_task if label == "task" else str.casefold
     folded = fold(wanted)
-    tests: dict[Comparator, Callable[[str], bool]] = {
-        "=": lambda found: found == folded,
-        "<": lambda found: found < folded,
-        "<=": lambda found: found <= folded,
-        ">": lambda found: found > folded,
-        ">=": lambda found: found >= folded,
-    }
-    test = tests[comparator]
-    return lambda found: isinstance(found, str) and test(fold(found))
+    test = _ORDERS[comparator]
+    return lambda found: isinstance(found, str) and test(fold(found), folded)
 
 
 def _fold_task(text: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mstore.integrations.missing import needs
+from mstore.extras import needs
 from mstore.integrations.results import numbers, plain
 from mstore.integrations.run import Run
 from mstore.objects import Value

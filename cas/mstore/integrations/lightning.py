@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mstore.integrations.missing import needs
+from mstore.extras import needs
 from mstore.integrations.results import numbers, plain
 from mstore.integrations.run import Run
 from mstore.ops.steplog import Resumed

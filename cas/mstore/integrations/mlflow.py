@@ -12,9 +12,9 @@ from urllib.parse import unquote, urlsplit
 
 from mstore.discovery import store_directory
 from mstore.errors import ConflictError, InvalidInputError, NotFoundError
+from mstore.extras import needs
 from mstore.format.names import check_tree_names
 from mstore.format.slots import check_ref_name
-from mstore.integrations.missing import needs
 from mstore.ops.amend import amend
 from mstore.ops.sources import NamedFile, SourceTree, scan_paths
 from mstore.ops.walk import walk_files

@@ -1,6 +1,5 @@
 """What a store holds, for people to look at: list, log, show, tensors. Reads only."""
 
-import struct
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -11,9 +10,10 @@ from mstore.format.objects import decode_object
 from mstore.format.slots import Row
 from mstore.ids import Kind, ObjectId, hash_object
 from mstore.notes import NoteRow, notes_of
-from mstore.objects import Code, EntryType, Environment, Log, TensorFile, Version
+from mstore.objects import EntryType, Environment, TensorFile, Version
 from mstore.ops import descriptions, names
 from mstore.ops.descriptions import MIN_VERSIONS
+from mstore.ops.records import CodeRow, LogSummary, code_row, environment_of, log_summary
 from mstore.ops.schemas import SCHEMA_MODEL
 from mstore.ops.walk import FoundFile, walk_files
 from mstore.parts import Parts
@@ -21,9 +21,6 @@ from mstore.refs import HEADS
 from mstore.revision import Resolved, resolve
 
 State = Literal["kept", "stripped", "deleted"]
-
-_NUMBER = 8
-"""Bytes of a step and of a value of a series (SPEC §6.9)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,35 +78,6 @@ class Kin(NamedTuple):
     relation: str
     id: ObjectId
     label: str | None
-
-
-class CodeRow(NamedTuple):
-    """The code of a version, but for the patch itself; ``dirty`` when it was not the commit's."""
-
-    commit: str
-    branch: str
-    remote: str
-    folder: str
-    tree: str
-    dirty: bool
-    patch_bytes: int
-    omitted: str
-
-
-class SeriesRow(NamedTuple):
-    """One quantity of a training log: how many numbers, and the last of them."""
-
-    name: str
-    numbers: int
-    last_step: int
-    last_value: float
-
-
-class LogSummary(NamedTuple):
-    """A training log: what wrote it, and what is in it."""
-
-    source: str
-    series: tuple[SeriesRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,48 +188,10 @@ def show(parts: Parts, text: str) -> Shown:
         parents=kin_of(version, labels),
         files=tuple(_file_row(found) for found in walk_files(parts.odb, version.tree)),
         notes=tuple(notes_of(parts, target.version)),
-        code=_code_row(parts, version),
-        environment=_environment(parts, version),
-        logs=tuple(_log_summary(parts, oid) for oid in version.logs),
+        code=code_row(parts, version),
+        environment=environment_of(parts, version),
+        logs=tuple(log_summary(parts, oid) for oid in version.logs),
     )
-
-
-def _code_row(parts: Parts, version: Version) -> CodeRow | None:
-    code = None if version.code is None else parts.odb.record(version.code)
-    if not isinstance(code, Code):
-        return None
-    return CodeRow(
-        commit=code.commit,
-        branch=code.branch,
-        remote=code.remote,
-        folder=code.folder,
-        tree=code.tree,
-        dirty=bool(code.patch or code.omitted),
-        patch_bytes=len(code.patch),
-        omitted=code.omitted,
-    )
-
-
-def _environment(parts: Parts, version: Version) -> Environment | None:
-    found = None if version.environment is None else parts.odb.record(version.environment)
-    return found if isinstance(found, Environment) else None
-
-
-def _log_summary(parts: Parts, oid: bytes) -> LogSummary:
-    log = parts.odb.record(oid)
-    if not isinstance(log, Log):
-        return LogSummary("", ())
-    rows = (
-        SeriesRow(
-            series.name,
-            len(series.steps) // _NUMBER,
-            *struct.unpack("<q", series.steps[-_NUMBER:]),
-            *struct.unpack("<d", series.values[-_NUMBER:]),
-        )
-        for series in log.series
-        if series.steps
-    )
-    return LogSummary(log.source, tuple(rows))
 
 
 def tensors(parts: Parts, text: str) -> list[TensorRow]:

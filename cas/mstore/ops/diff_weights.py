@@ -27,7 +27,7 @@ from mstore.objects import CHUNK_SIZE
 from mstore.ops.diff_sides import Side, SideTensor
 from mstore.ops.encoding import FLOATS
 from mstore.ops.leading import LeadingReader
-from mstore.ops.payload import THREADS
+from mstore.ops.payload import THREADS, batches
 
 MAX_BATCH = 64
 """Pieces of one task: small tensors are compared together."""
@@ -203,19 +203,6 @@ def _tail(piece: _Piece, at: int) -> int:
     return piece.match.base.size - at * CHUNK_SIZE
 
 
-def _batches(pieces: Iterable[_Piece]) -> Iterator[list[_Piece]]:
-    batch: list[_Piece] = []
-    size = 0
-    for piece in pieces:
-        if batch and (size + piece.size > CHUNK_SIZE or len(batch) == MAX_BATCH):
-            yield batch
-            batch, size = [], 0
-        batch.append(piece)
-        size += piece.size
-    if batch:
-        yield batch
-
-
 def _in_order(
     work: Callable[[list[_Piece]], list[tuple[_Piece, Tally, int]]], pieces: Iterable[_Piece]
 ) -> Iterator[tuple[_Piece, Tally, int]]:
@@ -223,7 +210,7 @@ def _in_order(
     waiting: deque[Future[list[tuple[_Piece, Tally, int]]]] = deque()
     with ThreadPoolExecutor(THREADS, thread_name_prefix="mstore-diff") as pool:
         try:
-            for batch in _batches(pieces):
+            for batch in batches(pieces, MAX_BATCH):
                 waiting.append(pool.submit(work, batch))
                 if len(waiting) > THREADS + 1:
                     yield from waiting.popleft().result()

@@ -90,12 +90,12 @@ def file_pieces(odb: ObjectDatabase, file: File) -> Iterator[LiteralPart | Piece
             yield from tensor_pieces(tensors[part.number], part.start)
 
 
-def batches(items: Iterable[SizedT]) -> Iterator[list[SizedT]]:
-    """Items in groups of about 4 MiB, so that small ones do not cost a task each."""
+def batches(items: Iterable[SizedT], most: int | None = None) -> Iterator[list[SizedT]]:
+    """Items in groups of about 4 MiB, and of ``most``, so that small ones cost no task each."""
     group: list[SizedT] = []
     total = 0
     for item in items:
-        if group and total + item.size > _BATCH:
+        if group and (total + item.size > _BATCH or len(group) == most):
             yield group
             group, total = [], 0
         group.append(item)

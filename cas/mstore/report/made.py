@@ -12,8 +12,8 @@ from mstore.report.texts import shown_time, shown_value
 if TYPE_CHECKING:
     from mstore.notes import NoteRow
     from mstore.objects import Environment, Note
-    from mstore.ops.describe import CodeRow
     from mstore.ops.overview import Overview
+    from mstore.ops.records import CodeRow
 
 
 def origin_sections(found: "Overview") -> list[Section]:

@@ -55,13 +55,13 @@ def number(value: float) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes with a binary unit."""
+    """Bytes with a binary unit: ``0 B``, ``12.3 MiB``."""
     amount = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if amount < 1024:  # noqa: PLR2004 - the step between binary units
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if abs(amount) < 1024:  # noqa: PLR2004 - the step between binary units
             return f"{count} B" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1024
-    return f"{amount:.1f} TiB"
+    return f"{amount:.1f} PiB"
 
 
 def brief(count: int) -> str:

@@ -87,6 +87,21 @@ for _name in PRIMITIVES:
     setattr(InterceptingFileSystem, _name, _intercepted(_name))
 
 
+class CountingFileSystem(InterceptingFileSystem):
+    """Counts the calls of every primitive."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: dict[str, int] = {}
+
+    def intercept(
+        self, name: str, call: Callable[..., Value], arguments: dict[str, Value]
+    ) -> Value:
+        """Count the call and do it."""
+        self.counts[name] = self.counts.get(name, 0) + 1
+        return call(**arguments)
+
+
 class SeededFileSystem(FileSystem):
     """The real one with counted tokens and a clock that only ticks: the same run every time."""
 
