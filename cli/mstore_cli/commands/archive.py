@@ -96,7 +96,7 @@ def terms_of(asked: dict[str, Any]) -> "Terms":
     type=Levels(),
     help="Plan nothing: store floats so that '--bits' reads no more, in steps such as 8,16.",
 )
-@click.option("--dry-run", is_flag=True, help="Only print the plan.")
+@click.option("-n", "--dry-run", is_flag=True, help="Only print the plan.")
 def command(
     run: Run,
     *,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @verb("gc", "mstore gc --dry-run", "mstore gc", "mstore gc --now")
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed, and why.")
+@click.option("-n", "--dry-run", is_flag=True, help="Only say what would be removed, and why.")
 @click.option("--now", is_flag=True, help="Do not hold what is condemned for a day.")
 def command(run: Run, *, dry_run: bool, now: bool) -> None:
     """Remove what no name reaches any more.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     "mstore materialize lenet@3 prod --dry-run",
 )
 @click.argument("revisions", metavar="REV...", nargs=-1, required=True, type=Revision())
-@click.option("--dry-run", is_flag=True, help="Only say what it would take.")
+@click.option("-n", "--dry-run", is_flag=True, help="Only say what it would take.")
 def command(run: Run, *, revisions: tuple[str, ...], dry_run: bool) -> None:
     """Make versions raw, so that they load without decoding.
 

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 )
 @click.option("--dataset", default="", metavar="NAME", help="What the results are measured on.")
 @click.option("--split", default="", metavar="NAME", help="Which part of it, such as test.")
-@click.option("--step", type=click.IntRange(min=0), help="The training step that they belong to.")
+@click.option(
+    "--step", type=click.IntRange(min=0), metavar="N", help="The training step that they belong to."
+)
 @click.option("--tag", "tags", multiple=True, metavar="WORD", help="A word to find it by.")
 @click.option("--topic", default="", metavar="WORD", help="What kind of note it is.")
 @click.option(

@@ -67,7 +67,7 @@ CODEBOOKS = ("uniform", "random")
     "--exclude", multiple=True, metavar="PATTERN", help="No tensors of such names. May be repeated."
 )
 @click.option("--name", type=ModelName(), help="The model that is made; else MODEL-SCHEME.")
-@click.option("--dry-run", is_flag=True, help="Only say the errors and the sizes.")
+@click.option("-n", "--dry-run", is_flag=True, help="Only say the errors and the sizes.")
 def command(
     run: Run,
     *,

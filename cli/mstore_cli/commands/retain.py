@@ -38,7 +38,9 @@ COUNT = click.IntRange(min=1)
     help="Of the kept versions, keep the optimizer state of the K newest only.",
 )
 @click.option("--forget", is_flag=True, help="Delete the versions, descriptions too.")
-@click.option("--dry-run", is_flag=True, help="Only say what would go, and what gc could free.")
+@click.option(
+    "-n", "--dry-run", is_flag=True, help="Only say what would go, and what gc could free."
+)
 def command(
     run: Run,
     *,

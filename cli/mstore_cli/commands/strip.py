@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="With --to: as stored here; raw, to be mapped; or coded, nothing as a difference.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would be stripped.")
+@click.option("-n", "--dry-run", is_flag=True, help="Only say what would be stripped.")
 @click.option("--yes", is_flag=True, help="Strip this store without asking.")
 def command(
     run: Run,

@@ -39,7 +39,7 @@ SHOWN = 20
     type=click.IntRange(1, 64),
     help="What '--bits N' reads stays here.  [default: the first step alone]",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would travel.")
+@click.option("-n", "--dry-run", is_flag=True, help="Only say what would travel.")
 def command(
     run: Run,
     *,
