@@ -65,7 +65,7 @@ class _Files(NamedTuple):
 def survey(top: Path) -> Survey:
     """Look at a folder; NotFoundError, and InvalidInputError where it holds too many files."""
     if not top.is_dir():
-        raise NotFoundError(f"no folder '{top}'")
+        raise NotFoundError(f"no folder '{top}'", hint="name the folder to adopt")
     found = Survey(top)
     whole: set[PurePosixPath] = set()
     for folder, names in _walk(top, found):

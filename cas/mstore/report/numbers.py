@@ -12,11 +12,15 @@ _EXACT = 1e15
 
 
 class Scale(NamedTuple):
-    """From numbers to shares of an axis: ``low`` is at 0 and ``high`` at 1."""
+    """From numbers to shares of an axis: ``low`` is at 0 and ``high`` at 1.
+
+    ``is_whole`` when there is nothing between one whole number and the next.
+    """
 
     low: float
     high: float
     is_log: bool
+    is_whole: bool = False
 
     def place(self, value: float) -> float:
         """Where a number lies."""
@@ -27,7 +31,12 @@ class Scale(NamedTuple):
 
     def ticks(self) -> list[float]:
         """Round numbers between the ends, about five."""
-        return _log_ticks(self) if self.is_log else _ticks(self.low, self.high)
+        return _log_ticks(self) if self.is_log else _ticks(self)
+
+
+def whole_scale_of(values: Iterable[float]) -> Scale:
+    """A scale for steps and numbers of versions."""
+    return scale_of(values, may_be_log=False, margin=0.02)._replace(is_whole=True)
 
 
 def scale_of(values: Iterable[float], *, may_be_log: bool = True, margin: float = 0.04) -> Scale:
@@ -83,12 +92,15 @@ def _bend(value: float, is_log: bool) -> float:  # noqa: FBT001 - a scale's own 
     return math.log10(value) if is_log else value
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    rough = (high - low) / 6 or 1.0
+def _ticks(scale: Scale) -> list[float]:
+    rough = (scale.high - scale.low) / 6 or 1.0
+    if scale.is_whole:
+        rough = max(rough, 1.0)
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(unit * power for unit in (1, 2, 2.5, 5, 10) if unit * power >= rough * 0.9999)
-    first = math.ceil(low / step)
-    last = math.floor(high / step)
+    units = (1, 2, 5, 10) if scale.is_whole else (1, 2, 2.5, 5, 10)
+    step = next(unit * power for unit in units if unit * power >= rough * 0.9999)
+    first = math.ceil(scale.low / step)
+    last = math.floor(scale.high / step)
     return [float(f"{at * step:.12g}") for at in range(first, last + 1)]
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mstore.report.curves import DRAWN, thinned
-from mstore.report.numbers import brief, number, scale_of, size
+from mstore.report.numbers import brief, number, scale_of, size, whole_scale_of
 from mstore.report.plot import encoded, path
 from mstore.report.plots import Points
 
@@ -87,3 +87,11 @@ def test_only_dimensions_that_vary_are_drawn() -> None:
     """What all versions have alike, or only one has, is no axis."""
     points = Points(["a", "b"], ["same", "other", "one"], [[1, 2, 3], [1, 3, math.nan]])
     assert points.varied() == Points(["a", "b"], ["other"], [[2], [3]])
+
+
+@pytest.mark.parametrize("last", [1, 2, 3, 7, 13, 14, 100, 12_345])
+def test_steps_and_versions_have_whole_ticks(last: int) -> None:
+    """There is no version 1.2, however few there are."""
+    ticks = whole_scale_of([1, last]).ticks()
+    assert ticks
+    assert all(tick.is_integer() for tick in ticks)
