@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from mstore.report.markup import Markup, tag
-from mstore.report.numbers import Scale, number, scale_of, whole_scale_of
+from mstore.report.numbers import Scale, number, scale_of
 from mstore.report.plot import colour, dot, encoded, path, plot
 from mstore.report.tables import Cell, Column, Grid, table
 
@@ -30,7 +30,7 @@ def charts(curves: Sequence["Curve"]) -> Markup:
 def _chart(quantity: str, axis: str, curves: Sequence["Curve"]) -> Markup:
     labels = list(dict.fromkeys(curve.label for curve in curves))
     points = [thinned(list(zip(curve.steps, curve.values, strict=True))) for curve in curves]
-    x = whole_scale_of(step for line in points for step, _ in line)
+    x = scale_of((step for line in points for step, _ in line), may_be_log=False, margin=0.02)
     y = scale_of(value for line in points for _, value in line)
     styles = [_style(curve, at, labels) for at, curve in enumerate(curves)]
     lines = [

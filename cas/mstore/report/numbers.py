@@ -1,12 +1,14 @@
 """Numbers for people, and scales to draw them on."""
 
 import math
+import sys
 from collections.abc import Iterable
 from typing import NamedTuple
 
 _MINUS = "\N{MINUS SIGN}"
 _DECADES = 2.0
 """Decades that positive values must span to be drawn on a logarithmic scale."""
+_FOUR_DIGITS = 1000
 _EXACT = 1e15
 """Whole numbers up to here are written out."""
 
@@ -14,7 +16,7 @@ _EXACT = 1e15
 class Scale(NamedTuple):
     """From numbers to shares of an axis: ``low`` is at 0 and ``high`` at 1.
 
-    ``is_whole`` when there is nothing between one whole number and the next.
+    ``is_whole`` for what is counted: there is nothing between one whole number and the next.
     """
 
     low: float
@@ -34,22 +36,20 @@ class Scale(NamedTuple):
         return _log_ticks(self) if self.is_log else _ticks(self)
 
 
-def whole_scale_of(values: Iterable[float]) -> Scale:
-    """A scale for steps and numbers of versions."""
-    return scale_of(values, may_be_log=False, margin=0.02)._replace(is_whole=True)
-
-
 def scale_of(values: Iterable[float], *, may_be_log: bool = True, margin: float = 0.04) -> Scale:
     """A scale with a margin around the finite ones of some numbers."""
-    known = [value for value in values if math.isfinite(value)] or [0.0]
+    known = [float(value) for value in values if math.isfinite(value)] or [0.0]
     low, high = min(known), max(known)
-    if may_be_log and low > 0 and math.log10(high / low) >= _DECADES:
-        wide = (high / low) ** margin
-        return Scale(low / wide, high * wide, is_log=True)
+    is_whole = all(value.is_integer() for value in known)
+    decades = math.log10(high) - math.log10(low) if low > 0 else 0.0
+    if may_be_log and decades >= _DECADES:
+        wide = 10.0 ** (decades * margin)
+        # At the very ends of what a float holds there is no room for a margin.
+        return Scale(low / wide or low, min(high * wide, sys.float_info.max), is_log=True)
     room = (high - low) * margin
     if high == low and margin:
         room = abs(high) / 2 or 1.0
-    return Scale(low - room, high + room, is_log=False)
+    return Scale(low - room, high + room, is_log=False, is_whole=is_whole)
 
 
 def number(value: float) -> str:
@@ -58,8 +58,8 @@ def number(value: float) -> str:
         return "NaN"
     if math.isinf(value):
         return "∞" if value > 0 else f"{_MINUS}∞"
-    if float(value).is_integer() and abs(value) < _EXACT:
-        return f"{int(value):,}".replace("-", _MINUS)
+    if _FOUR_DIGITS <= abs(value) < _EXACT or (float(value).is_integer() and abs(value) < _EXACT):
+        return f"{value:,.0f}".replace("-", _MINUS)
     return f"{value:.4g}".replace("-", _MINUS, 1) if value < 0 else f"{value:.4g}"
 
 

@@ -14,7 +14,8 @@
 
   const number = (value) => {
     if (value === null) return "–";
-    if (Number.isInteger(value) && Math.abs(value) < 1e15) return value.toLocaleString("en");
+    const large = Math.abs(value) >= 1000 && Math.abs(value) < 1e15;
+    if (large || (Number.isInteger(value) && Math.abs(value) < 1e15)) return Math.round(value).toLocaleString("en");
     return String(Number(value.toPrecision(4)));
   };
 
@@ -112,8 +113,9 @@
     if (log) {
       for (let power = Math.ceil(start); power <= stop; power += Math.max(1, Math.floor((stop - start) / 5))) ticks.push(10 ** power);
     } else {
-      const rough = (stop - start) / 6, power = 10 ** Math.floor(Math.log10(rough));
-      const step = [1, 2, 2.5, 5, 10].map((unit) => unit * power).find((size) => size >= rough * 0.9999);
+      const whole = known.every(Number.isInteger);
+      const rough = Math.max((stop - start) / 6, whole ? 1 : 0), power = 10 ** Math.floor(Math.log10(rough));
+      const step = (whole ? [1, 2, 5, 10] : [1, 2, 2.5, 5, 10]).map((unit) => unit * power).find((size) => size >= rough * 0.9999);
       for (let index = Math.ceil(start / step); index * step <= stop; index += 1) ticks.push(Number((index * step).toPrecision(10)));
     }
     return { place, ticks };

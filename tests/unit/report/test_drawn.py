@@ -3,11 +3,11 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mstore.report.curves import DRAWN, thinned
-from mstore.report.numbers import brief, number, scale_of, size, whole_scale_of
+from mstore.report.numbers import brief, number, scale_of, size
 from mstore.report.plot import encoded, path
 from mstore.report.plots import Points
 
@@ -16,6 +16,7 @@ from mstore.report.plots import Points
     ("value", "text"),
     [
         (12345.0, "12,345"),
+        (473_633.6, "473,634"),
         (-3.0, "\u22123"),
         (0.97222, "0.9722"),
         (-0.00012345, "\u22120.0001234"),
@@ -38,6 +39,8 @@ finite = st.floats(-1e12, 1e12)
 
 
 @given(st.lists(finite, min_size=1))
+@example([1.0, 2.225073858507203e-309])
+@example([5e-324, 1e12])
 def test_everything_lies_on_its_scale(values: list[float]) -> None:
     """Every value has a place from 0 to 1, in order, and so has every tick."""
     scale = scale_of(values)
@@ -90,8 +93,9 @@ def test_only_dimensions_that_vary_are_drawn() -> None:
 
 
 @pytest.mark.parametrize("last", [1, 2, 3, 7, 13, 14, 100, 12_345])
-def test_steps_and_versions_have_whole_ticks(last: int) -> None:
-    """There is no version 1.2, however few there are."""
-    ticks = whole_scale_of([1, last]).ticks()
+def test_what_is_counted_has_whole_ticks(last: int) -> None:
+    """There is no version 1.2 and no half of a byte, however few there are."""
+    ticks = scale_of([1, last], may_be_log=False).ticks()
     assert ticks
     assert all(tick.is_integer() for tick in ticks)
+    assert scale_of([1.5, 2]).ticks() == [1.5, 1.6, 1.7, 1.8, 1.9, 2]
