@@ -1,7 +1,8 @@
 """Limits on msgpack that is not decoded yet, so that no few bytes become many objects.
 
 ``check_value`` walks the structure without building anything. It is used where a schema allows
-any JSON value; everywhere else the types themselves bound what decoding builds.
+any JSON value, ``check_map`` where it allows a map of one type; everywhere else the types
+themselves bound what decoding builds.
 """
 
 import struct
@@ -59,6 +60,22 @@ def check_value(view: memoryview, where: str) -> None:
     except IndexError:
         message = f"{where}: ends in the middle of a value"
         raise CorruptError(message) from None
+
+
+def check_map(view: memoryview, where: str) -> None:
+    """CorruptError when ``view`` starts with a map of more than ``MAX_VALUES`` values.
+
+    They are counted as by ``check_value``; what they are is left to the decoder's type, which has
+    to know of each. Costs the same for any map.
+    """
+    try:
+        _, children, _ = _step(view, 0, where, must_be_key=False)
+    except IndexError:
+        message = f"{where}: ends in the middle of a value"
+        raise CorruptError(message) from None
+    if children >= MAX_VALUES:
+        message = f"{where}: more than {MAX_VALUES} values"
+        raise CorruptError(message)
 
 
 def _step(

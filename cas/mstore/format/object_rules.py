@@ -1,10 +1,12 @@
 """The rules of objects that their types do not say: lengths, ids, order, places (SPEC §6)."""
 
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from mstore.errors import CorruptError, UnsupportedError
+from mstore.format.bounds import CANONICAL_NAN, is_canonical_float
 from mstore.format.dtypes import tensor_size
 from mstore.format.layout import MAX_LITERALS
 from mstore.format.names import check_tree_names
@@ -134,6 +136,7 @@ def _check_version(value: Version) -> None:
         _check_id(oid, f"data set '{name}'")
     for name in ("size", "time", "tensor_count"):
         _check_natural(getattr(value, name), name)
+    _check_metrics(value.metrics)
 
 
 def _check_note(value: Note) -> None:
@@ -143,6 +146,7 @@ def _check_note(value: Note) -> None:
     _check_natural(value.time, "time")
     if value.step is not None:
         _check_natural(value.step, "step")
+    _check_metrics(value.metrics)
 
 
 def _check_code(value: Code) -> None:
@@ -166,6 +170,15 @@ def _check_log(value: Log) -> None:
         if size % _NUMBER or len(series.values) != size or len(series.times) not in (0, size):
             message = f"series '{series.name}' has steps, values and times of different counts"
             raise CorruptError(message)
+
+
+def _check_metrics(metrics: Mapping[str, float]) -> None:
+    # Few have a NaN, which alone has to be looked at closely.
+    if any(map(math.isnan, metrics.values())):
+        for name, value in metrics.items():
+            if not is_canonical_float(value):
+                message = f"metrics: '{name}' is a NaN other than {CANONICAL_NAN:016x}"
+                raise CorruptError(message)
 
 
 def _check_natural(number: int, field: str) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from mstore.errors import CorruptError, InvalidInputError, MstoreError, UnsupportedError
-from mstore.format.bounds import check_value, is_canonical_float
+from mstore.format.bounds import check_map, check_value, is_canonical_float
 from mstore.format.dtypes import MAX_RANK
 from mstore.format.object_rules import check_rules
 from mstore.format.safetensors import Header, parse_header
@@ -79,10 +79,12 @@ _KINDS: Final[dict[type[Object], Kind]] = {
 }
 # The fields that hold free JSON.
 _FREE: Final = {
-    Kind.VERSION: ("parameters", "metrics", "metadata"),
-    Kind.NOTE: ("metrics", "metadata"),
+    Kind.VERSION: ("parameters", "metadata"),
+    Kind.NOTE: ("metadata",),
     Kind.RECORD: ("packages", "hardware", "seeds"),
 }
+# The kinds that have metrics, which are maps of floats: there are many, and they are read often.
+_MEASURED: Final = (Kind.VERSION, Kind.NOTE)
 # What msgspec says of names that a later format may add (tests/unit/format hold this).
 _UNKNOWN: Final = ("Object contains unknown field", "Invalid enum value", "Invalid value")
 
@@ -178,6 +180,8 @@ def _check_bounds(kind: Kind, payload: Buffer, where: str) -> None:
     for name in _FREE.get(kind, ()):
         if name in fields:
             check_value(memoryview(fields[name]), f"{where}: {name}")
+    if kind in _MEASURED and "metrics" in fields:
+        check_map(memoryview(fields["metrics"]), f"{where}: metrics")
 
 
 def _field_count(view: memoryview) -> int:

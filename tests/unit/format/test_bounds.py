@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mstore.errors import CorruptError
-from mstore.format.bounds import MAX_DEPTH, MAX_VALUES, check_value, is_canonical_float
+from mstore.format.bounds import (
+    MAX_DEPTH,
+    MAX_VALUES,
+    check_map,
+    check_value,
+    is_canonical_float,
+)
 
 JSON = st.recursive(
     st.none()
@@ -64,6 +70,24 @@ def test_count_is_bounded() -> None:
     walk(msgspec.msgpack.encode([0] * (MAX_VALUES - 1)))
     with pytest.raises(CorruptError, match="100000 values"):
         walk(msgspec.msgpack.encode([0] * MAX_VALUES))
+
+
+def test_maps_are_counted_alike() -> None:
+    """A map may have as many values by its head alone as it may have when it is walked."""
+    most = (MAX_VALUES - 1) // 2
+    for count in (0, 15, 16, most, most + 1):
+        content = memoryview(msgspec.msgpack.encode(dict.fromkeys(map(str, range(count)), 0.5)))
+        for check in (check_map, check_value):
+            refused = pytest.raises(CorruptError, match="100000") if count > most else None
+            with refused or contextlib.nullcontext():
+                check(content, "field")
+
+
+@given(st.binary(max_size=20))
+def test_any_head_is_refused_cleanly(content: bytes) -> None:
+    """Bytes that begin no map of one type raise CorruptError and nothing else."""
+    with contextlib.suppress(CorruptError):
+        check_map(memoryview(content), "field")
 
 
 @pytest.mark.parametrize("length", [b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xdc\xff"])
