@@ -18,7 +18,7 @@ from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
 from threading import Lock
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from blake3 import blake3
 
@@ -32,6 +32,9 @@ from mstore.ops.encoding import width_of
 from mstore.ops.walk import walk_files
 from mstore.parts import Parts
 from mstore.refs import HEADS
+
+if TYPE_CHECKING:
+    from mstore.numerics.likeness import Candidates
 
 PREFIX = "cache/sketches"
 ELEMENTS = 256
@@ -122,7 +125,8 @@ class SketchIndex:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._lock = Lock()
-        self._known: dict[bytes, list[bytes]] | None = None
+        self._rows: dict[bytes, list[bytes]] | None = None
+        self._candidates: dict[bytes, Candidates] = {}
         self._added: dict[bytes, bytes] = {}
         self._covered: set[bytes] = set()
         self._left: int | None = None
@@ -134,19 +138,28 @@ class SketchIndex:
     def nearest(self, span: Span, values: bytes) -> list[ObjectId]:
         """The few tensors of the same dtype and shape that are alike, the nearest first.
 
-        Cost: about a microsecond for each tensor of that dtype and shape.
+        Cost: about 0.1 µs for each tensor of that dtype and shape.
         """
-        with self._lock:
-            if self._known is None:
-                self._known = _by_key(self._load())
-            known = self._known.get(_key(span), [])
+        candidates = self._candidates_for(_key(span))
+        if candidates is None:
+            return []
         mine = int.from_bytes(values, "little")
         rotated = int.from_bytes(values[2:] + values[:2], "little")
-        limit = ALIKE * (mine ^ rotated).bit_count()
-        away = ((_distance(mine, row), _tensor_of(row)) for row in known)
-        alike = sorted((bits, oid) for bits, oid in away if bits < limit)
+        alike = candidates.alike(values, ALIKE * (mine ^ rotated).bit_count())
         is_live = self._parts.odb.is_live
-        return list(islice((oid for _, oid in alike if is_live(oid)), NEAREST))
+        return [ObjectId(oid) for oid in islice(filter(is_live, alike), NEAREST)]
+
+    def _candidates_for(self, key: bytes) -> "Candidates | None":
+        with self._lock:
+            if self._rows is None:
+                self._rows = _by_key(self._load())
+            rows = self._rows.pop(key, None)
+            if rows is not None:
+                from mstore.numerics.likeness import Candidates  # noqa: PLC0415 - loads NumPy
+
+                ids = [row[_KEY_SIZE : _KEY_SIZE + ID_SIZE] for row in rows]
+                self._candidates[key] = Candidates(ids, [_values(row, 0) for row in rows])
+            return self._candidates.get(key)
 
     def save(self, version: ObjectId) -> None:
         """Keep what was added, which covers ``version``; does without where it cannot be kept."""
@@ -292,10 +305,6 @@ def _tensor_of(row: bytes) -> ObjectId:
 
 def _values(rows: bytes, at: int) -> bytes:
     return rows[at + _KEY_SIZE + ID_SIZE : at + _ROW_SIZE]
-
-
-def _distance(mine: int, row: bytes) -> int:
-    return (mine ^ int.from_bytes(row[_KEY_SIZE + ID_SIZE :], "little")).bit_count()
 
 
 def _cache_key(content: bytes) -> str:
