@@ -11,7 +11,7 @@ more than so many directions can then be seen.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -25,6 +25,10 @@ COLUMNS = 1024
 _MIN_DIMENSIONS = 2
 _SMALL_PRODUCT = 1 << 16
 """Multiplications of a product that BLAS computes on the calling thread."""
+
+
+Spans = Sequence[tuple[int, int, int]]
+"""The number of a row, and the first element of it and the one after the last."""
 
 
 class ChangeSample:
@@ -46,26 +50,38 @@ class ChangeSample:
 
     def fill(self, start: int, base_dtype: str, base: Buffer, dtype: str, other: Buffer) -> None:
         """Take what is wanted of the elements from number ``start`` on."""
-        first, second = memoryview(base), memoryview(other)
-        widths = width_of(base_dtype), width_of(dtype)
-        stop = start + len(first) // widths[0]
+        spans = list(self._spans(start, start + memoryview(base).nbytes // width_of(base_dtype)))
+        a, b = (
+            _gathered(kind, view, start, spans)
+            for kind, view in ((base_dtype, base), (dtype, other))
+        )
+        with np.errstate(invalid="ignore", over="ignore"):
+            change = b - a
+        change[~np.isfinite(change)] = 0
+        done = 0
+        for at, low, high in spans:
+            row = self._numbers[at] * self._row
+            self._changes[at, low - row : high - row] = change[done : done + high - low]
+            done += high - low
+
+    def _spans(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """Each row that has wanted elements among those from ``start`` to ``stop``, and which."""
         for at, number in enumerate(self._numbers):
             row = number * self._row
             low, high = max(row, start), min(row + self._changes.shape[1], stop)
             if low < high:
-                a, b = (
-                    values(kind, view[(low - start) * width : (high - start) * width])
-                    for kind, view, width in zip(
-                        (base_dtype, dtype), (first, second), widths, strict=True
-                    )
-                )
-                with np.errstate(invalid="ignore", over="ignore"):
-                    change = b - a
-                self._changes[at, low - row : high - row] = np.where(np.isfinite(change), change, 0)
+                yield at, low, high
 
     def effective_rank(self) -> float:
         """The effective rank; 0 when nothing changed."""
         return effective_rank(self._changes)
+
+
+def _gathered(dtype: str, content: Buffer, start: int, spans: Spans) -> Array:
+    """The numbers of some spans of elements one after another; ``content`` begins at ``start``."""
+    view, width = memoryview(content), width_of(dtype)
+    parts = (view[(low - start) * width : (high - start) * width] for _, low, high in spans)
+    return values(dtype, b"".join(parts))
 
 
 def has_rank(dtypes: Iterable[str], shape: tuple[int, ...]) -> bool:
