@@ -5,7 +5,7 @@ from collections.abc import Callable
 from bench.rows.archived import archive, bits
 from bench.rows.base import Bench, Result, failed
 from bench.rows.catalogue import search
-from bench.rows.comparing import diff, history, infer
+from bench.rows.comparing import diff, infer
 from bench.rows.encoding import codec, first
 from bench.rows.forward import forward
 from bench.rows.growth import tunes, variants
@@ -37,7 +37,6 @@ ROWS: dict[str, Callable[[Bench], Result]] = {
     "folder": folder,
     "many": many,
     "diff": diff,
-    "history": history,
     "infer": infer,
     "search": search,
     "start": start,

@@ -1,16 +1,16 @@
-"""Rows on comparing models: two large fine-tunes, the history of many, a parent among many."""
+"""Rows on comparing models: two large fine-tunes, and a parent among many."""
 
 import json
 from statistics import median
 
-from bench.measure import Command, clear, in_turns, median_seconds
+from bench.measure import Command
 from bench.peers import Mstore
 from bench.rows.base import MIB, Bench, Result, Table, Verdict, at_most, scale_words, scaled
+from bench.rows.many import in_memory
 
 MB = 10**6
 DIFF_SECONDS = 6.0
 DIFF_MEMORY = 400 * MB
-HISTORY_SECONDS = 1.0
 INFER_SECONDS = 5.0
 
 
@@ -54,39 +54,11 @@ def diff(bench: Bench) -> Result:
     )
 
 
-def history(bench: Bench) -> Result:
-    """The lineage of a model and the drawing of a store of 10,000 versions."""
-    versions = 200 if bench.places.quick else 10_000
-    with bench.fresh(Mstore) as big:
-        clear(big.store)
-        bench.run(bench.task("make_store.py", big.store, versions))
-        env = {"MSTORE_STORE": str(big.store)}
-        asked = {
-            words: Command(("mstore", *words.split()), big.root, env)
-            for words in ("log large --graph", "list --graph", "lineage large --graph")
-        }
-        contestants = {f"mstore {w}": lambda _, c=c: bench.run(c) for w, c in asked.items()}
-        runs = in_turns(contestants, bench.runs)
-    lines = [["command", "seconds"]]
-    lines += [[f"`{name}`", f"{median_seconds(taken):.3f}"] for name, taken in runs.items()]
-    return Result(
-        f"The history of {versions:,} versions",
-        "Half of the versions are one model's. Whole commands with the interpreter's start, after "
-        "one run that keeps descriptions together.",
-        [Table(lines)],
-        [
-            at_most(f"`{name}`: at most 1 s", median_seconds(taken), HISTORY_SECONDS, "s")
-            for name, taken in runs.items()
-        ],
-    )
-
-
 def infer(bench: Bench) -> Result:
     """The parent of one model among 100, from sketches."""
     count = 20 if bench.places.quick else 100
-    with bench.fresh(Mstore) as peer:
-        clear(peer.store)
-        run = bench.run(bench.task("compare.py", "infer", peer.store, count))
+    with in_memory(bench) as place:
+        run = bench.run(bench.task("compare.py", "infer", place / "store", count))
     found = json.loads(run.output)
     seconds, speeds = found["seconds"], bench.speeds()
     return Result(

@@ -3,7 +3,8 @@
 import json
 import shutil
 import statistics
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -95,18 +96,25 @@ def many(bench: Bench) -> Result:
     )
 
 
-def build(bench: Bench, big: Peer, versions: int) -> float:
+def build(bench: Bench, big: Peer, versions: int, metrics: int = 0) -> float:
     """Builds the store in memory, where nothing waits for a disk, and copies it to the disk."""
+    with in_memory(bench) as place:
+        run = bench.run(bench.task("make_store.py", place / "store", versions, metrics))
+        clear(big.store)
+        shutil.copytree(place / "store", big.store)
+    return run.seconds
+
+
+@contextmanager
+def in_memory(bench: Bench) -> Iterator[Path]:
+    """A folder on a file system in memory, where there is one; it is removed at the end."""
     memory = Path("/dev/shm/mstore-bench")  # noqa: S108  our own folder, on purpose in memory
     place = memory if memory.parent.is_dir() else bench.places.work / "building"
     clear(place)
     try:
-        run = bench.run(bench.task("make_store.py", place / "store", versions))
-        clear(big.store)
-        shutil.copytree(place / "store", big.store)
+        yield place
     finally:
         clear(place)
-    return run.seconds
 
 
 def _look(bench: Bench, big: Peer) -> dict[str, list[Run]]:

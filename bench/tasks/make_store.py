@@ -1,7 +1,7 @@
 """Builds a store of many versions: half of them of one model, the rest spread over fifty.
 
-Usage: make_store.py STORE VERSIONS. Every version has ten tensors that no other version has, and
-fifty metrics.
+Usage: make_store.py STORE VERSIONS [METRICS]. Every version has ten tensors that no other version
+has, and as many metrics, if any.
 """
 
 import sys
@@ -17,7 +17,13 @@ def name_of(number: int, versions: int) -> str:
     return "large" if number < versions // 2 else f"model-{number % 50:02}"
 
 
-def main(place: Path, versions: int) -> None:
+def metrics_of(number: int, versions: int, random: list[float]) -> dict[str, float]:
+    """The metrics of a version: as many as there are random numbers, two of them not random."""
+    found = {f"val/metric-{i:02}": value for i, value in enumerate(random[2:])}
+    return found | {"loss": 1 / (1 + number), "val/accuracy": number / versions}
+
+
+def main(place: Path, versions: int, metrics: int = 0) -> None:
     """Puts one version after another."""
     store, _ = mstore.init(place)
     rng = np.random.default_rng(6)
@@ -25,17 +31,16 @@ def main(place: Path, versions: int) -> None:
         numbers = rng.standard_normal((10, 64), dtype=np.float32)
         tensors = {f"layer.{i}.weight": row for i, row in enumerate(numbers)}
         name = name_of(number, versions)
-        metrics = {f"val/metric-{i:02}": float(found) for i, found in enumerate(rng.random(48))}
-        metrics |= {"loss": 1 / (1 + number), "val/accuracy": number / versions}
+        random = rng.random(metrics).tolist()
         store.put(
             tensors,
             name=name,
             message=f"step {number}",
             task="object-detection" if number % 3 else "image-classification",
             params={"lr": 10.0 ** -(number % 5), "seed": number},
-            metrics=metrics,
+            metrics=metrics_of(number, versions, random) if metrics else None,
         )
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))
