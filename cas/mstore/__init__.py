@@ -16,8 +16,7 @@ from mstore.errors import (
     StorageError,
     UnsupportedError,
 )
-from mstore.ops.dequantise import dequantise
-from mstore.store import Store, load
+from mstore.store import Store, dequantise, load
 from mstore.store import clone_store as clone
 from mstore.store import init_store as init
 from mstore.store import open_store as open  # noqa: A004 - as in ``gzip.open``

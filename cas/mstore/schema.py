@@ -32,6 +32,8 @@ FieldType = Literal[
 ]
 Direction = Literal["", "higher", "lower"]
 
+SCHEMA_MODEL: Final = "mstore/schema"
+"""The name that a store keeps its schema under; ``list`` leaves it out."""
 MAX_FILE: Final = 1 << 20
 MAX_FIELDS: Final = 1_000
 MAX_NAME: Final = 256

@@ -5,7 +5,7 @@ from typing import Any
 from mstore.extras import needs
 from mstore.integrations.results import numbers, plain
 from mstore.integrations.run import Run
-from mstore.ops.steplog import Resumed
+from mstore.ops.steplog.resume import Resumed
 from mstore.store import Store
 
 with needs("lightning"):

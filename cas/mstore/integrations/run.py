@@ -1,7 +1,7 @@
 """The run that a callback stores: where it goes on, and how its steps are counted."""
 
 from mstore.errors import ExistsError
-from mstore.ops.steplog import Resumed
+from mstore.ops.steplog.resume import Resumed
 from mstore.ops.steplog.rows import StepRows
 from mstore.store import Store
 

@@ -27,12 +27,7 @@ _LEVELS = 256
 
 
 def dequantise(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """The float32 tensors that ``int8`` and ``int4`` ones stand for; all others as they are.
-
-    Takes what ``load`` gives of a quantised version, NumPy arrays or torch tensors, and gives the
-    same kind. No number is further from what it was than the error that ``quantise`` told.
-    CorruptError when the tensors of one do not fit together.
-    """
+    """What ``mstore.dequantise`` says that it gives."""
     dtypes = {name: adapters.outline(name, value).dtype for name, value in tensors.items()}
     names = set(quantised_names(dtypes))
     parts = {name + suffix for name in names for suffix in SUFFIXES}

@@ -14,11 +14,11 @@ from mstore.objects import EntryType, Environment, TensorFile, Version
 from mstore.ops import descriptions, names
 from mstore.ops.descriptions import MIN_VERSIONS
 from mstore.ops.records import CodeRow, LogSummary, code_row, environment_of, log_summary
-from mstore.ops.schemas import SCHEMA_MODEL
 from mstore.ops.walk import FoundFile, walk_files
 from mstore.parts import Parts
 from mstore.refs import HEADS
 from mstore.revision import Resolved, resolve
+from mstore.schema import SCHEMA_MODEL
 
 State = Literal["kept", "stripped", "deleted"]
 

@@ -3,28 +3,30 @@
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mstore.errors import NotFoundError
 from mstore.objects import OpaqueFile
-from mstore.ops.put import Description, PutResult, put
-from mstore.ops.sources import scan_paths
 from mstore.ops.walk import walk_files
 from mstore.parts import Parts
 from mstore.refs import HEADS
-from mstore.schema import MAX_FILE, Schema, parse_schema
+from mstore.schema import MAX_FILE, SCHEMA_MODEL, Schema, parse_schema
 
-SCHEMA_MODEL = "mstore/schema"
-"""The name that the schema is stored under; ``list`` leaves it out."""
+if TYPE_CHECKING:
+    from mstore.ops.put import Description, PutResult
 
 _parsed: dict[bytes, Schema] = {}
 """The schema last used, by its version."""
 
 
-def set_schema(parts: Parts, path: Path, *, author: str = "") -> PutResult:
+def set_schema(parts: Parts, path: Path, *, author: str = "") -> "PutResult":
     """Store the schema in the file ``path`` as the one that holds from now on.
 
     InvalidInputError says what is wrong with it; then nothing is stored.
     """
+    from mstore.ops.put import Description, put  # noqa: PLC0415 (who only reads takes none of it)
+    from mstore.ops.sources import scan_paths  # noqa: PLC0415 (as above)
+
     source = scan_paths([path])
     if not source.single:
         raise NotFoundError(f"'{path}' is no file", hint="name a TOML file")
@@ -54,7 +56,7 @@ def _content(parts: Parts, version: bytes) -> bytes:
     return b"".join(bytes(parts.odb.read(oid)) for oid in ids)
 
 
-def checked(parts: Parts, description: Description, names: Collection[str] = ()) -> Description:
+def checked(parts: Parts, description: "Description", names: Collection[str] = ()) -> "Description":
     """The description with values in base units; InvalidInputError names a field that is wrong.
 
     ``names`` are those of its data sets.

@@ -27,7 +27,6 @@ from mstore.ops.copying import (
 from mstore.ops.foresight import size_in_new_store
 from mstore.ops.offers import all_offers
 from mstore.ops.places import place_path, stripped_error
-from mstore.ops.schemas import SCHEMA_MODEL
 from mstore.ops.sending import Form, Recoder
 from mstore.ops.shelf import Shelf
 from mstore.ops.transfer import new_store_from
@@ -35,6 +34,7 @@ from mstore.ops.walk import reachable, roots
 from mstore.parts import Parts, Transaction
 from mstore.refs import HEADS, NOTES, Change, RefTable
 from mstore.revision import resolve
+from mstore.schema import SCHEMA_MODEL
 from mstore.tiers import MODELS
 
 

@@ -7,10 +7,10 @@ from typing import NamedTuple
 from mstore.errors import InvalidInputError, NotFoundError
 from mstore.ids import ObjectId
 from mstore.ops.describe import State
-from mstore.ops.schemas import SCHEMA_MODEL
 from mstore.parts import Parts
 from mstore.provenance.history import History, Known, read_history
 from mstore.revision import resolve
+from mstore.schema import SCHEMA_MODEL
 
 MIN_DIGITS = 8
 """Hex digits of the hash of a data set that name it."""

@@ -3,7 +3,7 @@
 It has a page for each thing that people do with a store; nothing is decided here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,7 +27,16 @@ if TYPE_CHECKING:
     from mstore.ops.intake import Progress
     from mstore.ops.transfer import TransferReport
 
-__all__ = ["PathLike", "Source", "Store", "clone_store", "init_store", "load", "open_store"]
+__all__ = [
+    "PathLike",
+    "Source",
+    "Store",
+    "clone_store",
+    "dequantise",
+    "init_store",
+    "load",
+    "open_store",
+]
 
 
 class Store(
@@ -92,3 +101,15 @@ def clone_store(
 
     parts, report = clone(str(place), str(path), progress=progress)
     return Store(parts), report
+
+
+def dequantise(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """The float32 tensors that ``int8`` and ``int4`` ones stand for; all others as they are.
+
+    Takes what ``load`` gives of a quantised version, NumPy arrays or torch tensors, and gives the
+    same kind. No number is further from what it was than the error that ``quantise`` told.
+    CorruptError when the tensors of one do not fit together.
+    """
+    from mstore.ops.dequantise import dequantise  # noqa: PLC0415 (only when it is wanted)
+
+    return dequantise(tensors)

@@ -9,7 +9,7 @@ from mstore.revision import Resolved, resolve
 
 if TYPE_CHECKING:
     from mstore.catalog.catalogue import Catalogue
-    from mstore.ops.steplog import StepLog
+    from mstore.ops.steplog.log import StepLog
 
 PathLike = str | os.PathLike[str]
 Source = PathLike | Sequence[PathLike] | Mapping[str, object] | object

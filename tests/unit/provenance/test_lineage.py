@@ -7,7 +7,7 @@ import pytest
 
 import mstore
 from mstore.errors import InvalidInputError, NotFoundError
-from mstore.ops.schemas import SCHEMA_MODEL
+from mstore.schema import SCHEMA_MODEL
 from mstore.store import Store
 
 

@@ -4,8 +4,3 @@ Each step is a version of the model ``RUN``; what only training needs (optimizer
 position in the data) is a version of ``RUN/optimizer`` of its own, so that it can be dropped
 alone. The latter is durable first: a step that can be seen has all of itself.
 """
-
-from mstore.ops.steplog.log import Pending, StepLog, Training
-from mstore.ops.steplog.resume import Resumed, resume
-
-__all__ = ["Pending", "Resumed", "StepLog", "Training", "resume"]
