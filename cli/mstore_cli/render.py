@@ -52,15 +52,12 @@ class Table:
 
     def lines(self) -> Iterator[str]:
         """Give the table as aligned plain text."""
-        rows = [[plain(cell) for cell in row] for row in (self.headers, *self.rows)]
+        rows = [[*map(plain, row)] for row in (self.headers, *self.rows)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        sides = [">" if header in self.right else "<" for header in self.headers]
+        line = "  ".join(f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=True))
         for row in rows:
-            cells = zip(self.headers, row, widths, strict=True)
-            padded = (
-                cell.rjust(width) if header in self.right else cell.ljust(width)
-                for header, cell, width in cells
-            )
-            yield "  ".join(padded).rstrip()
+            yield line.format(*row).rstrip()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -156,7 +153,8 @@ def iso_time(microseconds: int) -> str:
 
 def local_time(microseconds: int) -> str:
     """Write a time for people: in their zone, to the minute."""
-    return f"{datetime.fromtimestamp(microseconds / 1_000_000, UTC).astimezone():%Y-%m-%d %H:%M}"
+    moment = datetime.fromtimestamp(microseconds / 1_000_000, UTC).astimezone()
+    return moment.replace(tzinfo=None).isoformat(" ", "minutes")
 
 
 def short(oid: bytes) -> str:
