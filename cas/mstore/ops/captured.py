@@ -4,7 +4,8 @@ Nothing here may fail a put but what the caller said wrong: where the code canno
 says so.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -25,11 +26,7 @@ from mstore.revision import resolve
 MAX_LOGS = 64
 
 
-class Captured(NamedTuple):
-    """What goes into a version; ``remarks`` say what could not be had, or only in part."""
-
-    code: Code | None = None
-    environment: Environment | None = None
+class _Logs(NamedTuple):
     logs: tuple[Log, ...] = ()
     remarks: tuple[str, ...] = ()
 
@@ -69,47 +66,62 @@ def completed(parts: Parts, description: Description, datasets: Given, wish: Wis
 
     InvalidInputError names a value, a log, a data set or a seed that is wrong.
     """
+    add_code = code_adder(parts, wish)
+    return add_code(completed_but_code(parts, description, datasets, wish))
+
+
+def completed_but_code(
+    parts: Parts, description: Description, datasets: Given, wish: Wish
+) -> Description:
+    """As ``completed``, without the code, which takes longest; errors as there."""
     said = checked(parts, description, names=datasets)
-    taken = take_down(parts, wish)
+    read = _read_logs(wish.logs)
     known = hash_datasets(parts, datasets)
     return replace(
         said,
-        code=taken.code,
-        environment=taken.environment,
-        logs=taken.logs,
+        environment=_environment(wish),
+        logs=read.logs,
         datasets=known.names,
         dataset_ids=known.ids,
-        remarks=(*taken.remarks, *known.remarks),
+        remarks=(*read.remarks, *known.remarks),
     )
 
 
-def take_down(parts: Parts, wish: Wish) -> Captured:
-    """The code around the working directory, the environment, and logs as series.
+def code_adder(parts: Parts, wish: Wish) -> Callable[[Description], Description]:
+    """What adds the code around the present working directory, later and in any thread."""
+    folder = _working_directory() if _is_wanted(wish) else None
 
-    Logs and seeds are taken in any case. InvalidInputError names one that is none.
-    """
-    read = _read_logs(wish.logs)
-    if not (captures() if wish.wanted is None else wish.wanted):
-        given = _seeds_alone(wish.seeds) if wish.seeds else None
-        return Captured(None, given, read.logs, read.remarks)
+    def add(description: Description) -> Description:
+        found = CapturedCode() if folder is None else _code(parts, folder, wish)
+        remarks = [found.remark] if found.remark else []
+        return replace(description, code=found.code, remarks=(*description.remarks, *remarks))
+
+    return add
+
+
+def _is_wanted(wish: Wish) -> bool:
+    return captures() if wish.wanted is None else wish.wanted
+
+
+def _environment(wish: Wish) -> Environment | None:
+    """That of this program; where it is not wanted, the seeds alone that were given."""
+    if not _is_wanted(wish):
+        return _seeds_alone(wish.seeds) if wish.seeds else None
     from mstore.capture.environment import capture_environment  # noqa: PLC0415 - only when wanted
 
-    environment = capture_environment(seeds=wish.seeds)
-    found = _code(parts, wish.sources, once=wish.once)
-    remarks = (*read.remarks, *([found.remark] if found.remark else []))
-    return Captured(found.code, environment, read.logs, remarks)
+    return capture_environment(seeds=wish.seeds)
 
 
-def _read_logs(paths: Sequence[Path]) -> Captured:
+def _read_logs(paths: Sequence[Path]) -> _Logs:
     if not paths:
-        return Captured()
+        return _Logs()
     if len(paths) > MAX_LOGS:
         raise InvalidInputError(f"there are {len(paths)} logs, at most {MAX_LOGS} are kept")
     from mstore.capture.logs import parse_log  # noqa: PLC0415 - only when there are logs
 
     parsed = [parse_log(path) for path in paths]
     remarks = tuple(found.remark for found in parsed if found.remark)
-    return Captured(logs=tuple(found.log for found in parsed), remarks=remarks)
+    return _Logs(tuple(found.log for found in parsed), remarks)
 
 
 def _seeds_alone(seeds: Mapping[str, int]) -> Environment:
@@ -118,20 +130,21 @@ def _seeds_alone(seeds: Mapping[str, int]) -> Environment:
     return Environment(seeds=checked_seeds(seeds))
 
 
-def _code(parts: Parts, sources: Sequence[Path], *, once: bool) -> CapturedCode:
-    try:
-        folder = Path.cwd()
-    except OSError:
-        # The working directory was removed.
-        return CapturedCode()
-    if once and folder in _codes:
+def _working_directory() -> Path | None:
+    with suppress(OSError):  # it was removed
+        return Path.cwd()
+    return None
+
+
+def _code(parts: Parts, folder: Path, wish: Wish) -> CapturedCode:
+    if wish.once and folder in _codes:
         return _codes[folder]
     if work_tree_of(folder) is None:
         return CapturedCode()
     from mstore.capture.git import capture_code  # noqa: PLC0415 - only where git has to be run
 
-    found = capture_code(folder, scratch_folder, [Path(parts.backend.location), *sources])
-    if once:
+    found = capture_code(folder, scratch_folder, [Path(parts.backend.location), *wish.sources])
+    if wish.once:
         _codes[folder] = found
     return found
 

@@ -180,7 +180,7 @@ class Storing(Opened):
 
         Code and environment are taken down as ``put`` does, the code once for the program.
         """
-        from mstore.ops.captured import Wish, completed  # noqa: PLC0415 (only when it is wanted)
+        from mstore.ops import captured  # noqa: PLC0415 (only when it is wanted)
         from mstore.ops.origins import origin  # noqa: PLC0415 (as above)
         from mstore.ops.put import Description  # noqa: PLC0415 (as above)
         from mstore.ops.steplog.log import StepLog, Training  # noqa: PLC0415 (as above)
@@ -196,11 +196,15 @@ class Storing(Opened):
             metadata=metadata or {},
             begun_from=origin(state),
         )
-        said = completed(self.parts, description, datasets, Wish(capture, seeds, once=True))
+        wish = captured.Wish(capture, seeds, once=True)
+        said = captured.completed_but_code(self.parts, description, datasets, wish)
         if self._steps is None:
             self._steps = StepLog(self.parts)
         training = Training(optimizer, trainer)
-        return self._steps.add(run, step, state, training, said, always=always, waiting=waiting)
+        complete = captured.code_adder(self.parts, wish)
+        return self._steps.add(
+            run, step, state, training, said, complete=complete, always=always, waiting=waiting
+        )
 
     def flush(self) -> None:
         """Wait until every checkpoint is durable; raises what went wrong with one."""

@@ -18,7 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import cast
@@ -134,10 +134,13 @@ class StepLog:
         training: Training,
         description: Description,
         *,
+        complete: Callable[[Description], Description],
         always: bool = False,
         waiting: int,
     ) -> Pending:
         """Copy a state and have it stored; returns when it is copied.
+
+        ``complete`` adds to the description what takes as long as the copy, beside it.
 
         Raises what went wrong with an earlier step, and then takes nothing. ExistsError when the
         run has the step and ``always`` is off.
@@ -153,7 +156,10 @@ class StepLog:
         try:
             job.host = self._wait_for_room(pending, always=always, waiting=waiting)
             job.text = None if flat is None else flat.text
-            self._copy(job, outlines, [] if flat is None else flat.outlines)
+            with ThreadPoolExecutor(1, "mstore-describe") as aside:
+                said = aside.submit(complete, job.description)
+                self._copy(job, outlines, [] if flat is None else flat.outlines)
+                job.description = said.result()
             pending.held = time.perf_counter() - start - pending.waited
             self._start(job, alone=waiting == 1)
         except BaseException:
