@@ -8,6 +8,7 @@ from typing import Any, Final
 from mstore.catalog.expression import Field
 from mstore.catalog.fields import Asked, find_field
 from mstore.catalog.reports import Answer
+from mstore.schema import Schema
 
 Versions = frozenset[bytes]
 Rows = list[tuple[bytes, Answer]]
@@ -19,9 +20,15 @@ _AT_ONCE: Final = 500
 
 
 class Answers:
-    """The answers of the tables to one search; ``versions`` are those that are searched."""
+    """The answers of the tables to one search; ``versions`` are those that are searched.
 
-    def __init__(self, connection: sqlite3.Connection, text: str, versions: Versions) -> None:
+    What numbers are in is what the ``schema`` of the store says.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, schema: Schema, text: str, versions: Versions
+    ) -> None:
+        self._schema = schema
         self.text = text
         self.all = versions
         self.remarks: list[str] = []
@@ -34,7 +41,7 @@ class Answers:
         """What a field means; QueryError when it means nothing."""
         asked = self._asked.get(field)
         if asked is None:
-            asked = self._asked[field] = find_field(self.connection, field, self.text)
+            asked = self._asked[field] = find_field(self.connection, self._schema, field, self.text)
             self.remarks += [asked.remark] if asked.remark else []
         return asked
 

@@ -22,8 +22,9 @@ FieldKind = Literal["number", "text", "time", "any"]
 class Asked(NamedTuple):
     """A field as the tables have it: ``query`` gives a row (version, value) for each value.
 
-    ``unit`` is what its numbers are in; empty when that is not known. ``is_optional`` says that a
-    version without a row is not known to lack what was asked for, ``is_single`` that none has two.
+    ``metrics`` are the names of metrics that it means, if any, and ``unit`` is what its numbers are
+    in; empty when that is not known. ``is_optional`` says that a version without a row is not known
+    to lack what was asked for, ``is_single`` that none has two.
     """
 
     label: str
@@ -34,6 +35,7 @@ class Asked(NamedTuple):
     is_optional: bool = True
     is_single: bool = False
     remark: str = ""
+    metrics: tuple[str, ...] = ()
 
 
 def _fixed(kind: FieldKind, query: str, unit: UnitKind = "", *, is_optional: bool = False) -> Asked:
@@ -87,7 +89,6 @@ FIXED: Final[dict[str, Asked]] = {
 
 USUAL: Final = ("memory", "latency", "flops", "accuracy", "loss")
 """Metrics that may be asked for before any version has them."""
-_KNOWN: Final = Schema()
 
 SEARCHED: Final = {
     "name": "names",
@@ -124,14 +125,24 @@ WITH RECURSIVE known (name) AS (
 """
 
 
-def find_field(connection: sqlite3.Connection, field: Field, text: str) -> Asked:
-    """What ``field`` of the search ``text`` means in this store; QueryError for no known name."""
-    if field.dataset:
-        return _on_dataset(connection, field.name.removeprefix("metric."), field.dataset)
-    found = FIXED.get(field.name) or _prefixed(field.name) or _stored(connection, field.name)
+def find_field(connection: sqlite3.Connection, schema: Schema, field: Field, text: str) -> Asked:
+    """What ``field`` of the search ``text`` means in this store; QueryError for no known name.
+
+    What metrics are in is what the ``schema`` says.
+    """
+    found = _asked(connection, field)
     if found is None:
         raise _unknown(connection, field, text)
-    return found._replace(label=field.name)
+    units = {unit_of(schema, name) for name in found.metrics} or {found.unit}
+    return found._replace(
+        label=found.label or field.name, unit=units.pop() if len(units) == 1 else ""
+    )
+
+
+def _asked(connection: sqlite3.Connection, field: Field) -> Asked | None:
+    if field.dataset:
+        return _on_dataset(connection, field.name.removeprefix("metric."), field.dataset)
+    return FIXED.get(field.name) or _prefixed(field.name) or _stored(connection, field.name)
 
 
 def _on_dataset(connection: sqlite3.Connection, name: str, dataset: str) -> Asked:
@@ -142,12 +153,12 @@ def _on_dataset(connection: sqlite3.Connection, name: str, dataset: str) -> Aske
     own = [name, *(one for one in ending if one not in named)]
     query = _metric(*named).query + _ON_DATASET.format(marks=", ".join("?" * len(own)))
     values = (*named, *own, dataset)
-    return Asked(f"{name} on {dataset}", "number", query, values, unit_of(name))
+    return Asked(f"{name} on {dataset}", "number", query, values, metrics=(name,))
 
 
-def unit_of(name: str) -> UnitKind:
-    """What a metric of this name is in, as far as every store knows."""
-    field = _KNOWN.find(name.rpartition("/")[2].partition("@")[0])
+def unit_of(schema: Schema, name: str) -> UnitKind:
+    """What a metric of this name is in; empty when the schema does not say."""
+    field = schema.find(name) or schema.find(name.rpartition("/")[2].partition("@")[0])
     kind = "" if field is None else field.type
     # Fractions compare with plain numbers, as people write both.
     return next((one for one in UNIT_KINDS if one == kind and one != "fraction"), "")
@@ -176,12 +187,9 @@ _KINDS: Final = {"param": "parameter", "meta": "metadata"}
 
 
 def _metric(*names: str, remark: str = "") -> Asked:
-    marks = ", ".join("?" * len(names))
-    units = {unit_of(name) for name in names}
-    unit = units.pop() if len(units) == 1 else ""
-    query = f"{_METRICS} IN ({marks})"
+    query = f"{_METRICS} IN ({', '.join('?' * len(names))})"
     single = len(names) == 1
-    return Asked("", "number", query, names, unit, is_single=single, remark=remark)
+    return Asked("", "number", query, names, metrics=names, is_single=single, remark=remark)
 
 
 def _attribute(kind: str, name: str) -> Asked:

@@ -23,6 +23,7 @@ from mstore.catalog.reports import (
 )
 from mstore.catalog.syntax import QueryError, parse
 from mstore.ids import ObjectId
+from mstore.ops.schemas import schema_of
 from mstore.parts import Parts
 
 MAX_MATCHES: Final = 1000
@@ -81,7 +82,7 @@ def answer(
     """What the tables say to a query that was read from ``text``, of all versions or of some."""
     places = catalogue.kept("places", lambda: _Places(connection))
     every = places.all if among is None else places.all & among
-    answers = Answers(connection, text, every)
+    answers = Answers(connection, schema_of(parts), text, every)
     evaluation = Evaluation(answers, parts)
     outcome = evaluation.evaluate(query.condition) if query.condition else None
     true = answers.all if outcome is None else outcome.true

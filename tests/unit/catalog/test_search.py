@@ -1,6 +1,7 @@
 """Search: three-valued answers, every field, lineage, order, and what is listed apart."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -169,6 +170,20 @@ def test_what_means_nothing_is_marked(zoo: Store, text: str, marked: str, hint: 
     assert text[error.start : error.stop] == marked
     if hint:
         assert error.hint == hint
+
+
+def test_a_team_says_what_its_metrics_are_in(tmp_path: Path) -> None:
+    """A field of the store's own schema is searched for in its unit, and refused in another."""
+    store, _ = mstore.init(tmp_path / "store")
+    path = tmp_path / "fields.toml"
+    path.write_text('[fields."run/*"]\ntype = "joules"\n', encoding="utf-8")
+    store.set_schema(path)
+    store.put({"w": np.ones(4)}, name="lenet", metrics={"run/energy": 2000.0})
+    report = store.search("run/energy > 1.5 kJ")
+    assert [match.labels[0] for match in report.matches] == ["lenet@1"]
+    assert [(column.name, column.unit) for column in report.columns] == [("run/energy", "joules")]
+    with pytest.raises(QueryError, match="'run/energy' is in joules, and '20ms' in seconds"):
+        store.search("run/energy > 20ms")
 
 
 def test_values_are_bound(zoo: Store) -> None:
