@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 import mstore
-from mstore.ops.steplog.log import Pending
+from mstore.ops.steplog.step import Pending
 from mstore.store import Store
 
 RUN = "teacher-student"

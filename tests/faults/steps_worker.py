@@ -6,7 +6,7 @@ from collections import deque
 import numpy as np
 
 import mstore
-from mstore.ops.steplog.log import Pending
+from mstore.ops.steplog.step import Pending
 
 
 def state(step: int) -> dict[str, np.ndarray]:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from mstore.ops.put import PutResult
     from mstore.ops.quantise import QuantiseReport
     from mstore.ops.sources import SourceTree
-    from mstore.ops.steplog.log import Pending
     from mstore.ops.steplog.resume import Resumed
+    from mstore.ops.steplog.step import Pending
     from mstore.schema import Schema
 
 WAITING = 2
@@ -183,7 +183,8 @@ class Storing(Opened):
         from mstore.ops import captured  # noqa: PLC0415 (only when it is wanted)
         from mstore.ops.origins import origin  # noqa: PLC0415 (as above)
         from mstore.ops.put import Description  # noqa: PLC0415 (as above)
-        from mstore.ops.steplog.log import StepLog, Training  # noqa: PLC0415 (as above)
+        from mstore.ops.steplog.log import StepLog  # noqa: PLC0415 (as above)
+        from mstore.ops.steplog.step import Training  # noqa: PLC0415 (as above)
 
         description = Description(
             message=message,

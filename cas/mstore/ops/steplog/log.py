@@ -10,97 +10,39 @@ acknowledged. The thread lives as long as there is something to store.
 3. An interpreter that ends by itself first stores everything.
 """
 
-import concurrent.futures.thread  # noqa: F401 - before this registers for the end, see below
-import operator
 import os
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from typing import cast
 
 from mstore import adapters
-from mstore.adapters import ArrayTensor, Outline
-from mstore.errors import ConflictError, ExistsError, InvalidInputError, MstoreError
-from mstore.ops.put import Description, PutResult, put
-from mstore.ops.sources import ArrayFile, NamedFile, SourceTree, scan_arrays
+from mstore.adapters import Outline
+from mstore.errors import InvalidInputError
+from mstore.ops.put import Description
+from mstore.ops.steplog import ending
 from mstore.ops.steplog.host import Host
 from mstore.ops.steplog.nested import flatten
-from mstore.ops.steplog.rows import FRAMEWORK, OPTIMIZER, RESERVED, ROLE, StepRows, companion
+from mstore.ops.steplog.putting import Putter
+from mstore.ops.steplog.rows import StepRows
+from mstore.ops.steplog.step import (
+    Job,
+    Pending,
+    Training,
+    described,
+    exists_error,
+    named_error,
+    whole_step,
+)
 from mstore.parts import Parts, open_objects
 from mstore.refs import RefStore
-from mstore.revision import STEP
-
-TRAINER_TEXT = "trainer.json"
-OPTIMIZER_TENSORS = "optimizer.safetensors"
-
-_ATTEMPTS = 3
-"""How often a step is put when a gc breaks its lease, which it does after a day's pause only."""
 
 _MOMENT = 0.2
 """Seconds that storing stands still at most, between two chunks, while a copy is made."""
-
-
-@dataclass(frozen=True, slots=True)
-class Training:
-    """What a step has beside its weights: nested dicts and lists of tensors and plain values."""
-
-    optimizer: Mapping[str, object] | None = None
-    trainer: Mapping[str, object] | None = None
-
-    @property
-    def state(self) -> dict[str, object] | None:
-        """Both by name, without what is not given; None when nothing is."""
-        given = {"optimizer": self.optimizer, "trainer": self.trainer}
-        return {name: part for name, part in given.items() if part is not None} or None
-
-
-class Pending:
-    """A step on its way to the disk.
-
-    ``waited`` is the seconds that the caller was held until an earlier step was stored, ``held``
-    those in which its tensors were copied.
-    """
-
-    def __init__(self, run: str, step: int, seen: Callable[["Pending"], None]) -> None:
-        self.run, self.step = run, step
-        self.waited = self.held = 0.0
-        self._future: Future[PutResult] = Future()
-        self._seen = seen
-
-    def done(self) -> bool:
-        """Whether it is stored, or has failed."""
-        return self._future.done()
-
-    def result(self, timeout: float | None = None) -> PutResult:
-        """What was stored, once it is durable; TimeoutError, or what went wrong."""
-        error = self._future.exception(timeout)
-        if error is not None:
-            self._seen(self)
-        return self._future.result()
-
-
-@dataclass(slots=True)
-class _Job:
-    """One step: what is said of it, and the memory that holds its tensors.
-
-    ``stored`` is its optimizer state once that is durable; with ``spare`` memory for a second copy
-    is made ready first.
-    """
-
-    pending: Pending
-    description: Description
-    always: bool
-    host: Host = field(default_factory=Host)
-    model: list[ArrayTensor] = field(default_factory=list)
-    optimizer: list[ArrayTensor] = field(default_factory=list)
-    text: bytes | None = None
-    stored: PutResult | None = None
-    spare: bool = False
 
 
 class StepLog:
@@ -110,21 +52,21 @@ class StepLog:
         # The thread's own view of the store: what the caller reads through is not for two.
         refs = RefStore(parts.backend, parts.clock)
         odb = open_objects(parts.backend, refs)
-        self._parts = Parts(parts.backend, parts.config, odb, refs, parts.clock)
-        self._rows = StepRows(self._parts)
+        own = Parts(parts.backend, parts.config, odb, refs, parts.clock)
+        self._putter = Putter(own, self._give_way)
         self._callers_rows = StepRows(parts)
         self._taken: dict[str, set[int]] = {}
         self._changed = threading.Condition()
         self._no_copying = threading.Event()
         self._no_copying.set()
-        self._jobs: deque[_Job] = deque()
+        self._jobs: deque[Job] = deque()
         self._in_memory: list[Pending] = []
         self._idle_hosts: list[Host] = []
         self._preparing = False
         self._failed: list[Pending] = []
         self._thread: threading.Thread | None = None
         self._program = os.getpid()
-        _finish_at_exit()
+        ending.watch()
 
     def add(
         self,
@@ -148,9 +90,9 @@ class StepLog:
         start = time.perf_counter()
         self._require_own()
         self._raise_failed()
-        step = _whole(step)
+        step = whole_step(step)
         pending = Pending(run, step, self._forget)
-        job = _Job(pending, _described(run, step, state, description), always)
+        job = Job(pending, described(run, step, state, description), always)
         outlines = [adapters.outline(name, value) for name, value in _named(state)]
         flat = None if training.state is None else flatten(training.state)
         try:
@@ -208,7 +150,7 @@ class StepLog:
             self._changed.wait_for(lambda: len(self._in_memory) + self._preparing < waiting)
             self._in_memory.append(pending)
             self._taken.setdefault(pending.run, set()).add(pending.step)
-            _UNFINISHED.add(self)
+            ending.UNFINISHED.add(self)
             host = self._idle_hosts.pop() if self._idle_hosts else Host()
         pending.waited = time.perf_counter() - start
         return host
@@ -223,9 +165,9 @@ class StepLog:
         stored = (row.step for row in self._callers_rows.of(run))
         self._taken[run] = coming | {known for known in stored if known is not None}
         if step in self._taken[run]:
-            raise _exists(run, step)
+            raise exists_error(run, step)
 
-    def _copy(self, job: _Job, model: Sequence[Outline], optimizer: Sequence[Outline]) -> None:
+    def _copy(self, job: Job, model: Sequence[Outline], optimizer: Sequence[Outline]) -> None:
         self._no_copying.clear()
         try:
             copies = job.host.copy([*model, *optimizer])
@@ -237,7 +179,7 @@ class StepLog:
         """Let a copy that is being made have the GIL; it is called between chunks."""
         self._no_copying.wait(_MOMENT)
 
-    def _start(self, job: _Job, *, alone: bool) -> None:
+    def _start(self, job: Job, *, alone: bool) -> None:
         with self._changed:
             if self._thread is None:
                 thread = threading.Thread(target=self._work, name="mstore-steps")
@@ -269,60 +211,19 @@ class StepLog:
             self._idle_hosts.append(host)
             self._changed.notify_all()
 
-    def _store(self, job: _Job) -> None:
+    def _store(self, job: Job) -> None:
         pending = job.pending
         try:
-            result = self._put(job)
+            result = self._putter.put(job)
         except BaseException as error:  # noqa: BLE001 - it is raised where the caller is
             with self._changed:
                 self._failed.append(pending)
-            pending._future.set_exception(_named_error(pending, error))  # noqa: SLF001 - ours
+            pending._future.set_exception(named_error(pending, error))  # noqa: SLF001 - ours
         else:
             pending._future.set_result(result)  # noqa: SLF001 - as above
         job.model, job.optimizer = [], []
         self._idle_hosts.append(job.host)
         self._leave(pending)
-
-    def _put(self, job: _Job) -> PutResult:
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                return self._put_once(job)
-            except ConflictError:
-                if attempt == _ATTEMPTS:
-                    raise
-        raise AssertionError("the last attempt returns or raises")
-
-    def _put_once(self, job: _Job) -> PutResult:
-        run, step = job.pending.run, job.pending.step
-        if not job.always and any(row.step == step for row in self._rows.of(run)):
-            raise _exists(run, step)
-        said = job.description
-        if job.text is not None:
-            job.stored = job.stored or self._put_optimizer(job, job.text)
-            said = replace(said, metadata={**said.metadata, OPTIMIZER: str(job.stored.version)})
-        return put(
-            self._parts,
-            scan_arrays(job.model, "model"),
-            run,
-            said,
-            always=True,
-            progress=self._give_way,
-        )
-
-    def _put_optimizer(self, job: _Job, text: bytes) -> PutResult:
-        run, step = job.pending.run, job.pending.step
-        tensors = scan_arrays(job.optimizer, "optimizer").files[0]
-        files = [
-            tensors._replace(parts=(OPTIMIZER_TENSORS,)),
-            NamedFile((TRAINER_TEXT,), len(text), executable=False, origin=ArrayFile(text, ())),
-        ]
-        said = Description(
-            message=f"optimizer of step {step}",
-            author=job.description.author,
-            metadata={STEP: step, ROLE: "optimizer"},
-        )
-        tree = SourceTree(files, [], single=False, name="optimizer")
-        return put(self._parts, tree, companion(run), said, always=True, progress=self._give_way)
 
     def _leave(self, pending: Pending) -> None:
         with self._changed:
@@ -339,7 +240,7 @@ class StepLog:
 
     def _settle(self) -> None:
         if not self._in_memory and not self._failed:
-            _UNFINISHED.discard(self)
+            ending.UNFINISHED.discard(self)
 
     def _raise_failed(self) -> None:
         with self._changed:
@@ -357,68 +258,3 @@ def _named(state: Mapping[str, object]) -> list[tuple[str, object]]:
         if not isinstance(name, str):
             raise InvalidInputError(f"tensor name {name!r} is not a string")
     return list(state.items())
-
-
-def _described(
-    run: str, step: int, state: Mapping[str, object], description: Description
-) -> Description:
-    companion(run)
-    if step < 0:
-        raise InvalidInputError(f"step {step} is less than 0")
-    own = RESERVED & description.metadata.keys()
-    if own:
-        raise InvalidInputError(f"metadata '{min(own)}' is what a checkpoint says by itself")
-    framework = next(map(adapters.framework_of, state.values()), None)
-    metadata = {**description.metadata, STEP: step, ROLE: "model"}
-    if framework is not None:
-        metadata[FRAMEWORK] = framework
-    return replace(description, message=description.message or f"step {step}", metadata=metadata)
-
-
-def _whole(step: int) -> int:
-    """The step as a plain int, whatever kind of whole number it came as."""
-    try:
-        return operator.index(step)
-    except TypeError as error:
-        raise InvalidInputError(f"step {step!r} is not a whole number") from error
-
-
-def _exists(run: str, step: int) -> ExistsError:
-    return ExistsError(
-        f"'{run}' has step {step} already", hint="with always=True it is stored once more"
-    )
-
-
-def _named_error(pending: Pending, error: BaseException) -> BaseException:
-    """The same kind of error, saying which step was not stored."""
-    lost = f"step {pending.step} of '{pending.run}' was not stored"
-    if not isinstance(error, MstoreError):
-        error.add_note(lost)
-        return error
-    named = type(error)(f"{lost}: {error}", hint=error.hint, kind=error.kind)
-    named.__cause__ = error
-    return named
-
-
-_UNFINISHED: set[StepLog] = set()
-"""The logs that have something to store, or to say."""
-
-_registered: list[bool] = []
-
-
-def _finish_at_exit() -> None:
-    """Have unfinished logs finished when the interpreter ends, while ``put`` still can.
-
-    Its thread pools close before threads are joined and before ``atexit``. They use this way to
-    be called, for which there is no public one; what registers later is called earlier.
-    """
-    if not _registered:
-        _registered.append(True)
-        register = getattr(threading, "_register_atexit")  # noqa: B009 - private: no stub has it
-        register(_finish_all)
-        os.register_at_fork(after_in_child=_UNFINISHED.clear)
-
-
-def _finish_all() -> None:
-    for log in list(_UNFINISHED):
-        log.finish()

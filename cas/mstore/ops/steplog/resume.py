@@ -9,8 +9,8 @@ from mstore.ids import ObjectId
 from mstore.objects import Value, Version
 from mstore.ops.get import cat
 from mstore.ops.read import Reader
-from mstore.ops.steplog.log import OPTIMIZER_TENSORS, TRAINER_TEXT
 from mstore.ops.steplog.nested import frameworks, restore
+from mstore.ops.steplog.putting import OPTIMIZER_TENSORS, TRAINER_TEXT
 from mstore.ops.steplog.rows import FRAMEWORK, StepRow, StepRows, companion, optimizer_of
 from mstore.parts import Parts
 from mstore.revision import resolve, step_of
