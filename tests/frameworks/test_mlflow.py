@@ -248,6 +248,28 @@ def test_runs_are_imported_once(store: Store, tracked: Path) -> None:
     assert [(row.number, row.state) for row in rows] == [(1, "there"), (2, "there"), (3, "new")]
 
 
+def test_a_folder_of_runs_is_imported(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tracking store that is a folder of files (``mlruns``) gives its runs as a database does."""
+    place = tmp_path / "mlruns"
+    # Without this MLflow no longer logs into a folder; importing has to do without.
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    mlflow.set_tracking_uri(place.as_uri())
+    mlflow.set_experiment("letters")
+    with mlflow.start_run(run_name="only"):
+        mlflow.log_param("lr", 0.5)
+        mlflow.log_metric("val/loss", 0.25, step=7)
+        mlflow.log_text("hello", "notes.txt")
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE")
+    report = import_place(store, place)
+    assert [(row.model, row.number) for row in report.versions] == [("letters", 1)]
+    version = store.parts.odb.version(store.resolve("letters@1").version)
+    assert (version.parameters, version.metrics) == ({"lr": 0.5}, {"val/loss": 0.25})
+    store.get("letters@1", tmp_path / "back")
+    assert (tmp_path / "back" / "notes.txt").read_text() == "hello"
+
+
 def test_files_that_are_gone_are_said(store: Store, tracked: Path, tmp_path: Path) -> None:
     """A logged model whose files were lost leaves a remark, and the run is imported."""
     shutil.rmtree(tmp_path / "kept" / "models")

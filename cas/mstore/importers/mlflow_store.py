@@ -6,9 +6,10 @@ logged; logged models stand in ``models/``. Registered versions and aliases beco
 """
 
 import json
+import os
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +33,7 @@ _MAX_POINTS: Final = 1_000_000
 """Points of one series that are kept."""
 _THOUSAND: Final = 1_000
 _OWN: Final = "mlflow."
+_FOLDERS: Final = "MLFLOW_ALLOW_FILE_STORE"
 
 
 def import_runs(
@@ -76,11 +78,28 @@ def _client(place: Path) -> Any:  # noqa: ANN401 - MLflow's client
     scheme = "file" if place.is_dir() else "sqlite"
     address = f"{scheme}:///{place.resolve()}"
     try:
-        client = MlflowClient(address, address)
-        client.search_experiments(max_results=1)
+        with _folders_allowed():
+            client = MlflowClient(address, address)
+            # Both are made when they are first asked.
+            client.search_experiments(max_results=1)
+            client.search_registered_models(max_results=1)
     except MlflowException as error:
         raise InvalidInputError(f"MLflow cannot read '{place}': {error}") from error
     return client
+
+
+@contextmanager
+def _folders_allowed() -> Iterator[None]:
+    """Have MLflow open a folder of runs, which it refuses since it no longer writes to them."""
+    environment = os.environ  # noqa: TID251 - it can be told so in no other way
+    before = environment.get(_FOLDERS)
+    environment[_FOLDERS] = "true"
+    try:
+        yield
+    finally:
+        del environment[_FOLDERS]
+        if before is not None:
+            environment[_FOLDERS] = before
 
 
 def _runs(client: Any, prefix: str) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - MLflow's own
