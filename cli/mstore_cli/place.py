@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 def open_store(given: Path | None) -> "Store":
     """Open the store to work on; the user's own one is made on first use, and said so."""
-    from mstore.discovery import nearest_store, store_directory, user_store  # noqa: PLC0415 (a command that fails earlier does not need it)
-    from mstore.store import init_store, open_bare  # noqa: PLC0415 (as above)
+    import mstore  # noqa: PLC0415 (a command that fails earlier does not need it)
+    from mstore.discovery import nearest_store, store_directory, user_store  # noqa: PLC0415 (same)
 
     found = nearest_store(Path.cwd()) if given is None else store_directory(given)
     if found is not None:
-        return open_bare(found)
+        return mstore.open(found)
     own = user_store()
     if (own / "config").is_file():
-        return open_bare(own)
-    store, created = init_store(own)
+        return mstore.open(own)
+    store, created = mstore.init(own)
     if created:
         click.echo(f"mstore: made your own store in {own}", err=True)
     return store

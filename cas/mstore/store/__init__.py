@@ -3,7 +3,6 @@
 It has a page for each thing that people do with a store; nothing is decided here.
 """
 
-import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -36,7 +35,6 @@ __all__ = [
     "dequantise",
     "init_store",
     "load",
-    "open_bare",
     "open_store",
 ]
 
@@ -68,21 +66,10 @@ class Store(
 def open_store(path: PathLike | None = None, *, files: FileSystem | None = None) -> Store:
     """Open the store in ``path``, else in ``$MSTORE_STORE``, the nearest ``.mstore`` or the user's.
 
-    What a checkpoint needs is loaded now: no step of a training waits for that. NotFoundError
-    (kind "no-store") when there is none.
+    NotFoundError (kind "no-store") when there is none.
     """
-    _load_checkpoint()
-    return open_bare(default_store() if path is None else Path(path), files=files)
-
-
-def open_bare(place: Path, *, files: FileSystem | None = None) -> Store:
-    """Open a store for a program that soon ends: a verb is loaded when it is called."""
+    place = default_store() if path is None else Path(path)
     return Store(open_parts(LocalBackend(place, files or FileSystem())))
-
-
-def _load_checkpoint() -> None:
-    importlib.import_module("mstore.ops.captured")
-    importlib.import_module("mstore.ops.steplog.log")
 
 
 def load(
@@ -102,7 +89,6 @@ def load(
 
 def init_store(path: PathLike, *, files: FileSystem | None = None) -> tuple[Store, bool]:
     """Open the store in ``path``, made now if there was none; the second value says which."""
-    _load_checkpoint()
     parts, created = init_parts(LocalBackend(Path(path), files or FileSystem()))
     return Store(parts), created
 

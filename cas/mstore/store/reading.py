@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mstore.ops import describe
+from mstore.ops.get import GetResult, cat, get
+from mstore.ops.models import load_model
+from mstore.ops.read import Reader
+from mstore.ops.reads import note_read
 from mstore.store.opened import Opened, PathLike
 
 if TYPE_CHECKING:
     from mstore.ops.captured import CheckedOut
-    from mstore.ops.get import GetResult
     from mstore.ops.identify import Identified
     from mstore.ops.intake import Progress
-    from mstore.ops.read import Reader
 
 
 class Reading(Opened):
@@ -27,16 +29,13 @@ class Reading(Opened):
         sync: bool = False,
         bits: int | None = None,
         progress: "Progress | None" = None,
-    ) -> "GetResult":
+    ) -> GetResult:
         """Write the exact files of a version; verified on the way, whole or not at all.
 
         ExistsError when something stands there and ``force`` is off. With ``sync`` the files are
         on the disk when it returns. With ``bits`` floats are read and given as by ``load``, and
         the safetensors files say so ("mstore_bits" in their metadata).
         """
-        from mstore.ops.get import get  # noqa: PLC0415 (only when it is wanted)
-        from mstore.ops.reads import note_read  # noqa: PLC0415 (as above)
-
         path = Path(destination)
         done = get(self.parts, revision, path, force=force, sync=sync, bits=bits, progress=progress)
         note_read(self.parts.backend, done.version)
@@ -66,17 +65,13 @@ class Reading(Opened):
 
         ``bits``, for tensors alone, as for ``load``.
         """
-        from mstore.ops.get import cat  # noqa: PLC0415 (only when it is wanted)
-
         cat(self.parts, revision, write, bits)
 
-    def read(self, revision: str, framework: str = "numpy", *, bits: int | None = None) -> "Reader":
+    def read(self, revision: str, framework: str = "numpy", *, bits: int | None = None) -> Reader:
         """The tensors of a version, lazily; a context manager like ``safetensors.safe_open``.
 
         ``bits`` as for ``load``; ``bytes_read`` then says what that took.
         """
-        from mstore.ops.read import Reader  # noqa: PLC0415 (only when it is wanted)
-
         return Reader(self.parts, revision, framework, bits)
 
     def load(
@@ -98,9 +93,6 @@ class Reading(Opened):
         middle of where it then may lie; see ``bounds``. ``trusted`` names types that an estimator
         may need and nobody vouches for.
         """
-        from mstore.ops.models import load_model  # noqa: PLC0415 (only when it is wanted)
-        from mstore.ops.reads import note_read  # noqa: PLC0415 (as above)
-
         given, version = load_model(
             self.parts,
             revision,

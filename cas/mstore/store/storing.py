@@ -6,18 +6,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mstore.objects import Relation, Value
+from mstore.ops import captured
+from mstore.ops.models import parentage, scan_model
+from mstore.ops.origins import origin
+from mstore.ops.put import Description, PutResult, put
+from mstore.ops.schemas import schema_of, set_schema
+from mstore.ops.sources import SourceTree, scan_paths
+from mstore.schema import Schema
 from mstore.store.opened import Opened, PathLike, Source
 
 if TYPE_CHECKING:
     from mstore.numerics.schemes import Codebook, Rounding
     from mstore.ops.encoding import Policy
     from mstore.ops.intake import Progress
-    from mstore.ops.put import PutResult
     from mstore.ops.quantise import QuantiseReport
-    from mstore.ops.sources import SourceTree
     from mstore.ops.steplog.resume import Resumed
     from mstore.ops.steplog.step import Pending
-    from mstore.schema import Schema
 
 WAITING = 2
 """Copies of states in memory at a time: one is stored while the next is made."""
@@ -48,7 +52,7 @@ class Storing(Opened):
         always: bool = False,
         follow: bool = False,
         progress: "Progress | None" = None,
-    ) -> "PutResult":
+    ) -> PutResult:
         """Store a path, several, a state dict or a live model as the next version of ``name``.
 
         If not given, ``name`` is the path's own, and the parent the version that the model was
@@ -65,10 +69,6 @@ class Storing(Opened):
         Values are brought to base units ("90%" is 0.9); InvalidInputError names one that is not
         what the schema of the store says of it, and nothing is stored.
         """
-        from mstore.ops.captured import Wish, completed  # noqa: PLC0415 (only when it is wanted)
-        from mstore.ops.models import parentage  # noqa: PLC0415 (as above)
-        from mstore.ops.put import Description, put  # noqa: PLC0415 (as above)
-
         tree = _scan(source, follow=follow)
         found, how = parentage(self.parts, source, tree)
         description = Description(
@@ -82,24 +82,20 @@ class Storing(Opened):
             metrics=metrics or {},
             metadata=metadata or {},
         )
-        wish = Wish(capture, seeds, _paths(source) or [], [Path(log) for log in logs])
-        said = completed(self.parts, description, datasets, wish)
+        wish = captured.Wish(capture, seeds, _paths(source) or [], [Path(log) for log in logs])
+        said = captured.completed(self.parts, description, datasets, wish)
         named = name or tree.name
         return put(self.parts, tree, named, said, codec=codec, always=always, progress=progress)
 
-    def set_schema(self, path: PathLike, *, author: str = "") -> "PutResult":
+    def set_schema(self, path: PathLike, *, author: str = "") -> PutResult:
         """Let the fields of a TOML file hold for every put from now on; it is stored itself.
 
         InvalidInputError says what is wrong with which field; then the old schema stays.
         """
-        from mstore.ops.schemas import set_schema  # noqa: PLC0415 (only when it is wanted)
-
         return set_schema(self.parts, Path(path), author=author)
 
-    def schema(self) -> "Schema":
+    def schema(self) -> Schema:
         """The fields that values are held against, the team's own first."""
-        from mstore.ops.schemas import schema_of  # noqa: PLC0415 (only when it is wanted)
-
         return schema_of(self.parts)
 
     def quantise(
@@ -180,10 +176,7 @@ class Storing(Opened):
 
         Code and environment are taken down as ``put`` does, the code once for the program.
         """
-        from mstore.ops import captured  # noqa: PLC0415 (only when it is wanted)
-        from mstore.ops.origins import origin  # noqa: PLC0415 (as above)
-        from mstore.ops.put import Description  # noqa: PLC0415 (as above)
-        from mstore.ops.steplog.log import StepLog  # noqa: PLC0415 (as above)
+        from mstore.ops.steplog.log import StepLog  # noqa: PLC0415 (only when it is wanted)
         from mstore.ops.steplog.step import Training  # noqa: PLC0415 (as above)
 
         description = Description(
@@ -235,10 +228,7 @@ class Storing(Opened):
         return resume(self.parts, run, step, framework=framework, training=training)
 
 
-def _scan(source: Source, *, follow: bool) -> "SourceTree":
-    from mstore.ops.models import scan_model  # noqa: PLC0415 (only when it is wanted)
-    from mstore.ops.sources import scan_paths  # noqa: PLC0415 (as above)
-
+def _scan(source: Source, *, follow: bool) -> SourceTree:
     paths = _paths(source)
     return scan_model(source) if paths is None else scan_paths(paths, follow=follow)
 
