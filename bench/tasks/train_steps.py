@@ -3,8 +3,9 @@
 Usage: train_steps.py STORE STEPS WIDTH, where WIDTH 1024 is the real thing. The weights are held in
 fp32, the state that is stored is their bf16 form (100 MB). The task is to learn which token follows
 which in a fixed random text. Training has one thread, as beside an accelerator; the store has what
-is left. Prints JSON: the seconds that each call of `checkpoint` held the training thread, those of
-whole steps, and the bytes given and stored. Every step is loaded again and compared by its hash.
+is left. Prints JSON: the seconds that each call of `checkpoint` held the training thread, those in
+which it waited until an earlier step was stored, those of whole steps, and the bytes given and
+stored. Every step is loaded again and compared by its hash.
 """
 
 import json
@@ -88,7 +89,8 @@ def main(place: Path, steps: int, width: int) -> None:
     for step, wanted in enumerate(digests):
         if digest(again.load(f"run@{step + 1}", framework="torch")) != wanted:
             raise AssertionError(f"step {step} did not come back as it was")
-    times = {"held": held, "whole": whole, "waited_at_the_end": last}
+    waited = [each.waited for each in pending]
+    times = {"held": held, "waited": waited, "whole": whole, "waited_at_the_end": last}
     print(json.dumps({**times, "given": given, "stored": stored}))
 
 
