@@ -5,6 +5,7 @@ Models and revisions complete from the store at hand.
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,31 +85,26 @@ class Pair(click.ParamType):  # type: ignore[type-arg]  # generic only since cli
         key, equals, text = value.partition("=")
         if not equals or not key:
             self.fail(f"'{value}' is not of the form key=value", param, ctx)
-        return key, self.parse(text, param, ctx)
+        try:
+            return key, self.parse(text)
+        except ValueError as error:
+            self.fail(f"{key}: {error}", param, ctx)
 
-    def parse(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> Scalar:  # noqa: ARG002 (click)
-        """Read the value."""
+    def parse(self, text: str) -> Scalar:
+        """Read the value; ValueError says what is wrong with it."""
         return parse_scalar(text)
 
 
 class Metric(Pair):
     """``key=number``, or a number with a unit."""
 
-    def parse(
-        self, text: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float | str:
+    def parse(self, text: str) -> float | str:
         """Read the number; ``nan`` and ``inf`` are numbers too. The store reads units."""
-        try:
+        with suppress(ValueError):
             return float(text)
-        except ValueError:
-            pass
-        from mstore.errors import InvalidInputError  # noqa: PLC0415 (only when it has a unit)
-        from mstore.units import parse_quantity  # noqa: PLC0415 (as above)
+        from mstore.units import parse_quantity  # noqa: PLC0415 (only when it has a unit)
 
-        try:
-            parse_quantity(text)
-        except InvalidInputError:
-            self.fail(f"'{text}' is not a number", param, ctx)
+        parse_quantity(text)
         return text
 
 
@@ -143,12 +139,12 @@ class Quantity(click.ParamType):  # type: ignore[type-arg]  # generic only since
 class Seed(Pair):
     """``key=whole number``."""
 
-    def parse(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
+    def parse(self, text: str) -> int:
         """Read the number."""
-        try:
+        with suppress(ValueError):
             return int(text)
-        except ValueError:
-            self.fail(f"'{text}' is not a whole number", param, ctx)
+        message = f"'{text}' is not a whole number"
+        raise ValueError(message)
 
 
 class Levels(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.5

@@ -312,6 +312,9 @@ def test_metrics_have_units(mstore: Any) -> None:
     }
     for wrong in ("memory=20 ms", "accuracy=91.3", "latency=-1", "acc=high"):
         mstore("put", path, "--metric", wrong, "--always", code=2)
+    assert (
+        "memory: 'kg' is not a unit" in mstore("put", path, "--metric", "memory=5kg", code=2).stderr
+    )
     mstore("note", "lenet", "--metric", "memory=20 ms", code=2)
     mstore("note", "lenet", "--metric", "memory=1GB")
     assert len(mstore.json("log", "lenet")["versions"]) == 1

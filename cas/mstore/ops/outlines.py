@@ -7,7 +7,13 @@ from functools import partial
 from itertools import takewhile
 from pathlib import PurePosixPath
 
-from mstore.errors import CorruptError, InvalidInputError, NotFoundError, UnsupportedError
+from mstore.errors import (
+    CorruptError,
+    InvalidInputError,
+    MstoreError,
+    NotFoundError,
+    UnsupportedError,
+)
 from mstore.format.layout import Outline, owners
 from mstore.format.model_files import outline_of, why_opaque
 from mstore.format.safetensors import LENGTH_SIZE, Header, header_length, parse_header
@@ -25,15 +31,15 @@ _LARGE = 1 << 20
 def read_outline(source: Source) -> Outline | None:
     """The tensors of a file, or None when it is kept as bytes (SPEC §6.3).
 
-    A file named ``.safetensors`` that breaks a rule is refused with CorruptError; any other file
-    that does is simply not one. Reads little more than the bytes that belong to no tensor.
+    A file named ``.safetensors`` that breaks a rule is refused with CorruptError, one with a dtype
+    that is not known with UnsupportedError; any other file is simply not one. Reads little more
+    than the bytes that belong to no tensor.
     """
     try:
         header = _header(source)
-    except (CorruptError, InvalidInputError) as error:
+    except (CorruptError, InvalidInputError, UnsupportedError) as error:
         if source.label.endswith(".safetensors"):
-            hint = error.hint or "nothing was stored; re-save it with a current safetensors"
-            raise CorruptError(f"'{source.label}': {error}", hint=hint) from error
+            raise _refused(source, error) from error
         header = None
     if header is not None:
         return Outline("safetensors", header.header, header.spans)
@@ -41,6 +47,12 @@ def read_outline(source: Source) -> Outline | None:
         return outline_of(source.size, partial(_read, source))
     except (CorruptError, UnsupportedError):
         return None
+
+
+def _refused(source: Source, error: MstoreError) -> MstoreError:
+    kind = UnsupportedError if isinstance(error, UnsupportedError) else CorruptError
+    hint = error.hint or "nothing was stored; re-save it with a current safetensors"
+    return kind(f"'{source.label}': {error}", hint=hint)
 
 
 def why_bytes(source: Source, path: str) -> str:

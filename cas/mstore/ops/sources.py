@@ -259,7 +259,9 @@ def _status(path: _Found, *, follow: bool) -> os.stat_result:
         return status
     if stat.S_ISLNK(status.st_mode):
         raise InvalidInputError(f"'{os.fspath(path)}' is a symbolic link", hint=HINT_LINK)
-    raise InvalidInputError(f"'{os.fspath(path)}' is neither a file nor a folder")
+    raise InvalidInputError(
+        f"'{os.fspath(path)}' is neither a file nor a folder", hint="leave it out"
+    )
 
 
 def _unreadable(

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from mstore.errors import ConflictError, CorruptError, ExistsError, InvalidInputError, NotFoundError
+from mstore.errors import (
+    ConflictError,
+    CorruptError,
+    ExistsError,
+    InvalidInputError,
+    NotFoundError,
+    UnsupportedError,
+)
 from mstore.format.objects import encode_object
 from mstore.format.safetensors import build_header
 from mstore.ids import hash_chunk
@@ -211,6 +218,21 @@ def test_broken_safetensors_is_refused_and_nothing_stored(store: Store, tmp_path
     assert store.models() == []
     assert list(Path(store.path, "objects").iterdir()) == []
     assert list(Path(store.path, "tmp").iterdir()) == []
+
+
+def test_a_dtype_of_tomorrow_is_refused_by_name(store: Store, tmp_path: Path) -> None:
+    """A dtype that is not known is refused in a .safetensors file, which is named.
+
+    Under any other name such a file is kept as the bytes that it is.
+    """
+    header = b'{"a":{"dtype":"F2","shape":[4],"data_offsets":[0,1]}}'
+    path = tmp_path / "new.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"x")
+    with pytest.raises(UnsupportedError, match=r"new\.safetensors.*tensor 'a'.*F2"):
+        store.put(path)
+    assert store.models() == []
+    assert store.put(path.rename(tmp_path / "new.dat")).tensors == 0
+    assert store.get("new", tmp_path / "back").path.read_bytes().endswith(header + b"x")
 
 
 def test_symbolic_link_is_refused_unless_followed(store: Store, tmp_path: Path) -> None:
