@@ -66,7 +66,9 @@ def _read_config(backend: Backend) -> Config:
         content = backend.read(CONFIG_KEY)
     except NotFoundError as error:
         raise NotFoundError(
-            f"no store at '{backend.location}'", hint="make one: mstore init", kind="no-store"
+            f"no store at '{backend.location}'",
+            hint=f"make one: mstore init {backend.location}",
+            kind="no-store",
         ) from error
     return decode_config(content)
 
