@@ -2,6 +2,7 @@
 
 import json
 import statistics
+from typing import Any
 
 from bench.measure import clear
 from bench.rows.base import Bench, Result, Table, Verdict, at_most
@@ -20,26 +21,15 @@ def steps(bench: Bench) -> Result:
     clear(place)
     found = json.loads(run.output.splitlines()[-1])
     held = sorted(1000 * seconds for seconds in found["held"])
-    copied = [a - b for a, b in zip(found["held"], found["waited"], strict=True)]
     waits = sum(seconds > LONG for seconds in found["waited"])
     ratio = found["stored"] / found["given"]
-    lines = [["what", "measured"]]
-    lines.append(["held a step, median", f"{statistics.median(held):.1f} ms"])
-    lines.append(["held a step, the second longest", f"{held[-2]:.1f} ms"])
-    lines.append(["held a step, longest", f"{held[-1]:.1f} ms"])
-    lines.append(["steps that waited until an earlier one was stored", f"{waits}"])
-    lines.append(["held a step by anything else, longest", f"{1000 * max(copied):.1f} ms"])
-    lines.append(["a whole step, median", f"{1000 * statistics.median(found['whole']):.0f} ms"])
-    lines.append(["stored after the last step", f"{1000 * found['waited_at_the_end']:.0f} ms"])
-    lines.append(["given", f"{found['given'] / MB:.0f} MB"])
-    lines.append(["stored, without cache/", f"{found['stored'] / MB:.0f} MB"])
     return Result(
         f"The step log: {count} steps",
         "A network of 50 million weights trained by AdamW at 1e-5 on random tokens, a state of "
         f"{found['given'] / count / MB:.0f} MB of bf16 checkpointed after every step by "
         "`store.checkpoint`. Training has one thread, as beside an accelerator. Every step is "
         "loaded again and compared by its hash.",
-        [Table(lines)],
+        [_table(found, held, waits)],
         [
             Verdict(
                 "training thread held at most 60 ms a step (the longest)",
@@ -53,4 +43,22 @@ def steps(bench: Bench) -> Result:
             ),
             at_most("stored: at most 0.10 of the full copies", ratio, 0.10, ""),
         ],
+    )
+
+
+def _table(found: dict[str, Any], held: list[float], waits: int) -> Table:
+    copied = [a - b for a, b in zip(found["held"], found["waited"], strict=True)]
+    return Table(
+        [
+            ["what", "measured"],
+            ["held a step, median", f"{statistics.median(held):.1f} ms"],
+            ["held a step, the second longest", f"{held[-2]:.1f} ms"],
+            ["held a step, longest", f"{held[-1]:.1f} ms"],
+            ["steps that waited until an earlier one was stored", f"{waits}"],
+            ["held a step by anything else, longest", f"{1000 * max(copied):.1f} ms"],
+            ["a whole step, median", f"{1000 * statistics.median(found['whole']):.0f} ms"],
+            ["stored after the last step", f"{1000 * found['waited_at_the_end']:.0f} ms"],
+            ["given", f"{found['given'] / MB:.0f} MB"],
+            ["stored, without cache/", f"{found['stored'] / MB:.0f} MB"],
+        ]
     )

@@ -12,6 +12,7 @@ from mstore.ops.origins import origin
 from mstore.ops.put import Description, PutResult, put
 from mstore.ops.schemas import schema_of, set_schema
 from mstore.ops.sources import SourceTree, scan_paths
+from mstore.ops.steplog.step import Pending, Training
 from mstore.schema import Schema
 from mstore.store.opened import Opened, PathLike, Source
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from mstore.ops.encoding import Policy
     from mstore.ops.intake import Progress
     from mstore.ops.quantise import QuantiseReport
+    from mstore.ops.steplog.log import StepLog
     from mstore.ops.steplog.resume import Resumed
-    from mstore.ops.steplog.step import Pending
 
 WAITING = 2
 """Copies of states in memory at a time: one is stored while the next is made."""
@@ -165,7 +166,7 @@ class Storing(Opened):
         seeds: Mapping[str, int] | None = None,
         always: bool = False,
         waiting: int = WAITING,
-    ) -> "Pending":
+    ) -> Pending:
         """Copy a state dict and store it in the background as the next version of ``run``.
 
         ``optimizer`` and ``trainer`` may be nested; they go to the model ``RUN/optimizer``. Returns
@@ -176,9 +177,6 @@ class Storing(Opened):
 
         Code and environment are taken down as ``put`` does, the code once for the program.
         """
-        from mstore.ops.steplog.log import StepLog  # noqa: PLC0415 (only when it is wanted)
-        from mstore.ops.steplog.step import Training  # noqa: PLC0415 (as above)
-
         description = Description(
             message=message,
             author=author,
@@ -192,13 +190,18 @@ class Storing(Opened):
         )
         wish = captured.Wish(capture, seeds, once=True)
         said = captured.completed_but_code(self.parts, description, datasets, wish)
-        if self._steps is None:
-            self._steps = StepLog(self.parts)
         training = Training(optimizer, trainer)
         complete = captured.code_adder(self.parts, wish)
-        return self._steps.add(
+        return self._step_log().add(
             run, step, state, training, said, complete=complete, always=always, waiting=waiting
         )
+
+    def _step_log(self) -> "StepLog":
+        if self._steps is None:
+            from mstore.ops.steplog.log import StepLog  # noqa: PLC0415 (only when it is wanted)
+
+            self._steps = StepLog(self.parts)
+        return self._steps
 
     def flush(self) -> None:
         """Wait until every checkpoint is durable; raises what went wrong with one."""
