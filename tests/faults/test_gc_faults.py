@@ -15,7 +15,7 @@ import mstore
 from mstore.errors import MstoreError
 from mstore.ops.check import check
 from mstore.store import Store, open_store
-from mstore.testing.filesystems import FaultyFileSystem, InterceptingFileSystem
+from mstore.testing.filesystems import CountingFileSystem, FaultyFileSystem
 
 
 def numbers(seed: int) -> dict[str, np.ndarray]:
@@ -68,21 +68,6 @@ def check_survivor(folder: Path) -> None:
     assert is_whole(store, "half", 2)
 
 
-class Counting(InterceptingFileSystem):
-    """Counts the calls of every primitive."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.counts: dict[str, int] = {}
-
-    def intercept(
-        self, name: str, call: Callable[..., object], arguments: dict[str, object]
-    ) -> object:
-        """Count the call and do it."""
-        self.counts[name] = self.counts.get(name, 0) + 1
-        return call(**arguments)
-
-
 READS = {"stat", "fstat", "open_read", "pread", "pread_into", "scan", "lock", "close"}
 NEED_ROOM = {"open_new", "open_lock", "write", "link", "rename", "mkdir", "fsync", "allocate"}
 
@@ -91,7 +76,7 @@ def every_fault(
     template: Path, work: Path, error: int, *, thorough: bool
 ) -> Iterator[tuple[str, int]]:
     """Each primitive that gc calls, with each number of the call; a sample of those that read."""
-    counting = Counting()
+    counting = CountingFileSystem()
     shutil.copytree(template, work / "counted")
     open_store(work / "counted", files=counting).gc(now=True)
     for name, count in sorted(counting.counts.items()):
