@@ -4,7 +4,7 @@ Nothing here may fail a put but what the caller said wrong: where the code canno
 says so.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from mstore.errors import InvalidInputError, NotFoundError
 from mstore.ids import ObjectId
 from mstore.objects import Code, Environment, Log
 from mstore.ops.datasets import Given, hash_datasets
-from mstore.ops.put import Description
+from mstore.ops.put import Complete, Description
 from mstore.ops.schemas import checked
 from mstore.parts import Parts
 from mstore.revision import resolve
@@ -61,23 +61,18 @@ _codes: dict[Path, CapturedCode] = {}
 """The code of this program by its folder, for those who ask often: it was loaded long ago."""
 
 
-def completed(parts: Parts, description: Description, datasets: Given, wish: Wish) -> Description:
+def take_down(
+    parts: Parts, description: Description, datasets: Given, wish: Wish
+) -> tuple[Description, Complete | None]:
     """The description with what is taken down, in base units, and held against the schema.
 
-    InvalidInputError names a value, a log, a data set or a seed that is wrong.
+    The code takes longest: what comes second adds it, later and in any thread. InvalidInputError
+    names a value, a log, a data set or a seed that is wrong.
     """
-    add_code = code_adder(parts, wish)
-    return add_code(completed_but_code(parts, description, datasets, wish))
-
-
-def completed_but_code(
-    parts: Parts, description: Description, datasets: Given, wish: Wish
-) -> Description:
-    """As ``completed``, without the code, which takes longest; errors as there."""
     said = checked(parts, description, names=datasets)
     read = _read_logs(wish.logs)
     known = hash_datasets(parts, datasets)
-    return replace(
+    completed = replace(
         said,
         environment=_environment(wish),
         logs=read.logs,
@@ -85,14 +80,17 @@ def completed_but_code(
         dataset_ids=known.ids,
         remarks=(*read.remarks, *known.remarks),
     )
+    return completed, _code_adder(parts, wish)
 
 
-def code_adder(parts: Parts, wish: Wish) -> Callable[[Description], Description]:
-    """What adds the code around the present working directory, later and in any thread."""
+def _code_adder(parts: Parts, wish: Wish) -> Complete | None:
+    """What adds the code around the present working directory; None where there is none."""
     folder = _working_directory() if _is_wanted(wish) else None
+    if folder is None or work_tree_of(folder) is None:
+        return None
 
     def add(description: Description) -> Description:
-        found = CapturedCode() if folder is None else _code(parts, folder, wish)
+        found = _code(parts, folder, wish)
         remarks = [found.remark] if found.remark else []
         return replace(description, code=found.code, remarks=(*description.remarks, *remarks))
 
@@ -139,8 +137,6 @@ def _working_directory() -> Path | None:
 def _code(parts: Parts, folder: Path, wish: Wish) -> CapturedCode:
     if wish.once and folder in _codes:
         return _codes[folder]
-    if work_tree_of(folder) is None:
-        return CapturedCode()
     from mstore.capture.git import capture_code  # noqa: PLC0415 - only where git has to be run
 
     found = capture_code(folder, scratch_folder, [Path(parts.backend.location), *wish.sources])

@@ -5,7 +5,9 @@ slot is linked nothing is visible, so a failure anywhere leaves the store as it 
 of the tensors' sketches comes last: losing it loses nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -52,6 +54,22 @@ class Description:
     begun_from: ObjectId | None = None
 
 
+Complete = Callable[[Description], Description]
+"""Adds to a description what takes long to find out."""
+
+
+@contextmanager
+def completing(
+    description: Description, complete: Complete | None
+) -> Iterator[Callable[[], Description]]:
+    """Complete a description beside what is done meanwhile; what is given waits for it."""
+    if complete is None:
+        yield lambda: description
+        return
+    with ThreadPoolExecutor(1, "mstore-describe") as aside:
+        yield aside.submit(complete, description).result
+
+
 class Upon(NamedTuple):
     """The version that has to be a model's newest when it is built upon; None for no model."""
 
@@ -92,6 +110,7 @@ def put(
     source: SourceTree,
     name: str,
     description: Description,
+    complete: Complete | None = None,
     *,
     codec: Policy = "auto",
     always: bool = False,
@@ -100,28 +119,28 @@ def put(
 ) -> PutResult:
     """Store ``source`` as the next version of ``name``; durable when it returns.
 
-    ``codec`` says how much is done to make tensors small, "raw" nothing.
+    ``complete`` adds to the description while the files are stored. ``codec`` says how much is done
+    to make tensors small, "raw" nothing.
 
     Without ``always``, files and description that equal the newest version's make no new
     version. CorruptError names a file whose header breaks a rule, ConflictError one that changed
     while it was read; either way nothing was stored. ``source`` may name files of the version
     that it is built ``upon``; ConflictError when that is not the newest of ``name``.
     """
-    for wanted in (name, *description.tags):
-        check_ref_name(wanted)
-    with Transaction(parts) as transaction:
+    _check_names(name, *description.tags)
+    with completing(description, complete) as completed, Transaction(parts) as transaction:
         before = _before(parts, name)
         parents = _parents(parts, before, description)
         keep_alive(parts, _built_upon(upon, before, name), [ObjectId(p.id) for p in parents])
         encoding = Encoding(parts, codec, _origins(parents, before))
         stored = store_tree(transaction.writer, source, progress, encoding)
+        description = completed()
         version = _version(stored, description, parents, single=source.single, now=parts.clock())
         version = structs.replace(version, **_store_records(transaction.writer, description))
         same = None if always else _unchanged(parts, before, version)
         row = same or _commit(transaction, name, version, upon)
     encoding.save(ObjectId(row.version))
-    for tag in description.tags:
-        tag_version(parts, ObjectId(row.version), tag, author=description.author)
+    _tag(parts, ObjectId(row.version), description)
     return PutResult(
         name,
         row.number,
@@ -136,6 +155,11 @@ def put(
         tags=description.tags,
         remarks=(*description.remarks, *stored.remarks),
     )
+
+
+def _check_names(*names: str) -> None:
+    for name in names:
+        check_ref_name(name)
 
 
 def _before(parts: Parts, name: str) -> RefTable | None:
@@ -169,6 +193,11 @@ def _commit(transaction: Transaction, name: str, version: Version, upon: Upon | 
 
     transaction.commit(HEADS, name, change)
     return committed[0]
+
+
+def _tag(parts: Parts, version: ObjectId, description: Description) -> None:
+    for tag in description.tags:
+        tag_version(parts, version, tag, author=description.author)
 
 
 def _parents(parts: Parts, before: RefTable | None, description: Description) -> tuple[Parent, ...]:

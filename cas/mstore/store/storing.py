@@ -84,9 +84,9 @@ class Storing(Opened):
             metadata=metadata or {},
         )
         wish = captured.Wish(capture, seeds, _paths(source) or [], [Path(log) for log in logs])
-        said = captured.completed(self.parts, description, datasets, wish)
+        taken = captured.take_down(self.parts, description, datasets, wish)
         named = name or tree.name
-        return put(self.parts, tree, named, said, codec=codec, always=always, progress=progress)
+        return put(self.parts, tree, named, *taken, codec=codec, always=always, progress=progress)
 
     def set_schema(self, path: PathLike, *, author: str = "") -> PutResult:
         """Let the fields of a TOML file hold for every put from now on; it is stored itself.
@@ -189,9 +189,8 @@ class Storing(Opened):
             begun_from=origin(state),
         )
         wish = captured.Wish(capture, seeds, once=True)
-        said = captured.completed_but_code(self.parts, description, datasets, wish)
+        said, complete = captured.take_down(self.parts, description, datasets, wish)
         training = Training(optimizer, trainer)
-        complete = captured.code_adder(self.parts, wish)
         return self._step_log().add(
             run, step, state, training, said, complete=complete, always=always, waiting=waiting
         )

@@ -15,15 +15,14 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import cast
 
 from mstore import adapters
 from mstore.adapters import Outline
 from mstore.errors import InvalidInputError
-from mstore.ops.put import Description
+from mstore.ops.put import Complete, Description, completing
 from mstore.ops.steplog import ending
 from mstore.ops.steplog.host import Host
 from mstore.ops.steplog.nested import flatten
@@ -76,7 +75,7 @@ class StepLog:
         training: Training,
         description: Description,
         *,
-        complete: Callable[[Description], Description],
+        complete: Complete | None = None,
         always: bool = False,
         waiting: int,
     ) -> Pending:
@@ -98,10 +97,9 @@ class StepLog:
         try:
             job.host = self._wait_for_room(pending, always=always, waiting=waiting)
             job.text = None if flat is None else flat.text
-            with ThreadPoolExecutor(1, "mstore-describe") as aside:
-                said = aside.submit(complete, job.description)
+            with completing(job.description, complete) as completed:
                 self._copy(job, outlines, [] if flat is None else flat.outlines)
-                job.description = said.result()
+                job.description = completed()
             pending.held = time.perf_counter() - start - pending.waited
             self._start(job, alone=waiting == 1)
         except BaseException:
