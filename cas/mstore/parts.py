@@ -4,12 +4,13 @@ A transaction takes its lease before it looks at anything (SPEC §4, rule W1), s
 finds live stays readable until it has committed or given up.
 """
 
-import secrets
+import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+
+from msgspec import Struct
 
 from mstore.backends.base import Backend
 from mstore.backends.local import LocalBackend
@@ -27,8 +28,7 @@ def utc_microseconds() -> int:
     return time.time_ns() // 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(Struct, frozen=True):
     """The parts of one open store."""
 
     backend: Backend
@@ -81,7 +81,7 @@ def init_parts(
     ``origin`` is the (place, store id) that a stripped store was made from.
     """
     backend.prepare()
-    config = Config(id=secrets.token_hex(16), created=clock(), origin=origin)
+    config = Config(id=os.urandom(16).hex(), created=clock(), origin=origin)
     created = backend.create(CONFIG_KEY, encode_config(config))
     return open_parts(backend, clock), created
 

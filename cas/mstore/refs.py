@@ -6,8 +6,8 @@ committed by creating the next generation: whoever comes second finds the slot t
 again and retries, so no change is ever lost.
 """
 
+import os
 import re
-import secrets
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -185,7 +185,7 @@ class RefStore:
             generation=generation,
             previous=b"" if before is None else before.slot_hash,
             time=self._clock(),
-            transaction=secrets.token_bytes(16),
+            transaction=os.urandom(16),
             author=change.author,
             reason=change.reason,
             rows=rows,

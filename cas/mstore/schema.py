@@ -7,9 +7,10 @@ earlier. Values are kept in the base unit of their type, so that they compare.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Final, Literal, SupportsFloat, get_args
+
+from msgspec import Struct, structs
 
 from mstore.errors import InvalidInputError
 from mstore.objects import Value
@@ -53,8 +54,7 @@ _SHOWN: Final = 80
 _PERCENT: Final = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(Struct, frozen=True):
     """One field, or all whose names fit the pattern ``name``.
 
     ``minimum`` and ``maximum`` are in base units and belong to the range. A plain number is read in
@@ -119,8 +119,7 @@ BUILT_IN: Final[tuple[Field, ...]] = (
 """Fields that every store knows; a team's field of the same name comes before them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Schema:
+class Schema(Struct, frozen=True):
     """The fields of a store, a team's before the built-in ones."""
 
     fields: tuple[Field, ...] = BUILT_IN
@@ -348,7 +347,7 @@ def _with_range(field: Field, said: Mapping[str, Value], where: str) -> Field:
     low, high = read.get("min"), read.get("max")
     if low is not None and high is not None and low > high:
         raise InvalidInputError(f"{where} has a min over its max")
-    return replace(field, minimum=low, maximum=high)
+    return structs.replace(field, minimum=low, maximum=high)
 
 
 def _flag(said: Mapping[str, object], key: str, where: str) -> bool:

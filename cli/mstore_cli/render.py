@@ -3,7 +3,6 @@
 Rich is imported only when stdout is a terminal; in a pipe the same table is plain text.
 """
 
-import dataclasses
 import enum
 import json
 import math
@@ -12,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -38,8 +37,7 @@ class Strong(str):
     __slots__ = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Table:
+class Table(NamedTuple):
     """Rows of cells under headers; columns named in ``right`` hold numbers.
 
     On a terminal that is too narrow the columns in ``spare`` are left out, the first one first.
@@ -60,8 +58,7 @@ class Table:
             yield line.format(*row).rstrip()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Drawing:
+class Drawing(NamedTuple):
     """Lines in pieces of text, each with the name of a colour or ""."""
 
     lines: Sequence[Sequence[tuple[str, str]]]
@@ -138,9 +135,7 @@ def jsonable(value: object) -> Any:  # noqa: ANN401 (JSON is any of six types)
 
 
 def field_names(value: object) -> Sequence[str] | None:
-    """Give the fields of a dataclass, a NamedTuple or a struct; None for any other value."""
-    if dataclasses.is_dataclass(value):
-        return [field.name for field in dataclasses.fields(value)]
+    """Give the fields of a struct or a NamedTuple; None for any other value."""
     named: Sequence[str] | None = getattr(value, "_fields", None)
     return named if named is not None else getattr(value, "__struct_fields__", None)
 

@@ -1,6 +1,5 @@
 """Values as JSON and as text."""
 
-import dataclasses
 import enum
 import json
 from pathlib import Path
@@ -29,9 +28,8 @@ class Pair(NamedTuple):
     time: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Outer:
-    """A dataclass."""
+class Outer(msgspec.Struct, frozen=True):
+    """A struct with others in it."""
 
     pairs: tuple[Pair, ...]
     path: Path

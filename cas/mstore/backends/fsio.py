@@ -12,7 +12,6 @@ import fcntl
 import functools
 import mmap
 import os
-import secrets
 import sys
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -134,7 +133,7 @@ class FileSystem:
 
     def token(self) -> str:
         """16 hex digits that nobody else has."""
-        return secrets.token_hex(8)
+        return os.urandom(8).hex()
 
     def make_scratch(self) -> str:
         """The path of a new folder that only this user may look into, where such folders are."""

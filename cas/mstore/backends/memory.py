@@ -1,6 +1,6 @@
 """A store in the memory of this program: for tests, and the plainest telling of the contract."""
 
-import secrets
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -150,7 +150,7 @@ class MemoryBackend:
 
     def lease(self, epoch: int) -> Lease:
         """A new lease, alive until it is dropped or broken."""
-        name = f"{epoch:016x}-{secrets.token_hex(8)}"
+        name = f"{epoch:016x}-{os.urandom(8).hex()}"
         with self._lock:
             self._leases[name] = epoch, self._clock()
         return _MemoryLease(self, name, epoch)

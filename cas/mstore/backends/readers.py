@@ -5,14 +5,14 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mstore.backends.durable import abandon
 from mstore.backends.fsio import FileSystem
 
 
-@dataclass(slots=True)
-class _OpenFile:
+class _OpenFile(Struct):
     """``kept`` is false once it left the cache: its last reader closes it."""
 
     fd: int

@@ -11,9 +11,10 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from time import monotonic
 from typing import TypeVar, cast
+
+from msgspec import Struct
 
 from mstore.backends.fsio import FileSystem
 from mstore.catalog import opening
@@ -28,8 +29,7 @@ Say = Callable[[str], None]
 """Hears what was unusual about the catalogue: one sentence, small first letter."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReindexReport:
+class ReindexReport(Struct, frozen=True):
     """What ``reindex`` made: where, of how many names, versions, metrics and tensors.
 
     ``seconds`` is how long it took; ``notices`` say what could not be read.

@@ -7,8 +7,9 @@ with bound values only; which versions fulfil which condition are sets.
 import difflib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from mstore.catalog import expression as ex
 from mstore.catalog.answers import Answers, Versions
@@ -25,8 +26,7 @@ from mstore.revision import resolve
 from mstore.units import Quantity, format_quantity, parse_quantity
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """For which versions a condition is true, and for which that is not known.
 
     ``lacks`` names the value that the latter lack; ``query`` and ``plan`` say how SQLite found it.

@@ -6,8 +6,9 @@ are emptied and filled on the same way, which is why the two give the same rows.
 
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
+
+from msgspec import Struct, field
 
 from mstore.catalog.describing import Cell, Described, Describer, Rows, metric_row, troubled
 from mstore.errors import MstoreError
@@ -46,8 +47,7 @@ SELECT id FROM described EXCEPT SELECT id FROM reached
 """
 
 
-@dataclass(slots=True)
-class Filled:
+class Filled(Struct):
     """What was taken in: changed refs, versions read, versions forgotten, and what could not be."""
 
     refs: int = 0

@@ -1,7 +1,8 @@
 """What searches and lists give: plain values, which need neither tables nor a parser to be made."""
 
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
+
+from msgspec import Struct
 
 from mstore.ids import ObjectId
 from mstore.ops.describe import ModelRow
@@ -13,8 +14,7 @@ Language = Literal["query", "english", "words"]
 """How a text was read: "words" are looked for as they are."""
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(Struct, frozen=True):
     """A version that fits; ``values`` are those of the fields that the search names."""
 
     name: str
@@ -28,8 +28,7 @@ class Match:
     values: dict[str, Answer | list[Answer]]
 
 
-@dataclass(frozen=True, slots=True)
-class Lacking:
+class Lacking(Struct, frozen=True):
     """Versions of which it is not known whether they fit, and the values that they lack.
 
     ``count`` is how many they are; the first of them are listed.
@@ -47,8 +46,7 @@ class Column(NamedTuple):
     unit: UnitKind
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """One part of a search: what it asks, how, and of how many versions it is true or not known."""
 
     condition: str
@@ -59,8 +57,7 @@ class Step:
     plan: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SearchReport:
+class SearchReport(Struct, frozen=True):
     """What was found.
 
     ``query`` is what was understood, in the language of searches; ``language`` says how the text
@@ -81,8 +78,7 @@ class SearchReport:
     notices: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ModelsReport:
+class ModelsReport(Struct, frozen=True):
     """Models in the order that was asked for; ``lacking`` are newest versions that may fit."""
 
     models: tuple[ModelRow, ...]

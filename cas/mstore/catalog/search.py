@@ -3,8 +3,9 @@
 import math
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Final
+
+from msgspec import structs
 
 from mstore.catalog import expression as ex
 from mstore.catalog.answers import Answers, Versions
@@ -41,7 +42,7 @@ def search(catalogue: Catalogue, parts: Parts, text: str, *, explain: bool = Fal
     notices: list[str] = []
     with catalogue.reading(notices.append) as connection:
         found = answer(catalogue, connection, parts, text, query, explain=explain)
-    return replace(
+    return structs.replace(
         found,
         language=language,
         not_understood=strange,

@@ -5,8 +5,9 @@ arguments and keeps what it needs of them.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
+
+from msgspec import Struct
 
 from mstore.errors import UnsupportedError
 
@@ -61,8 +62,7 @@ class Storage(NamedTuple):
     key: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class View:
+class View(Struct, frozen=True, eq=False):
     """A tensor: some numbers of a storage; offset and strides count numbers."""
 
     storage: Storage

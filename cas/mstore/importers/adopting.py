@@ -1,10 +1,11 @@
 """Taking over a folder of models that nobody managed."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal, NamedTuple
+
+from msgspec import Struct
 
 from mstore.errors import MstoreError
 from mstore.importers.adoption import Plan, Planned, Unsure, plan_adoption
@@ -37,8 +38,7 @@ class AdoptedVersion(NamedTuple):
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class AdoptReport:
+class AdoptReport(Struct, frozen=True):
     """What was adopted, or with ``dry_run`` would be; ``left`` are files that are no models."""
 
     top: Path

@@ -6,9 +6,10 @@ Versions of one run stand in the order of their steps; what has none stands last
 import struct
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, NamedTuple
+
+from msgspec import Struct, field
 
 from mstore.capture.logs import parse_log
 from mstore.errors import InvalidInputError
@@ -29,8 +30,7 @@ class Unsure(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(Struct, frozen=True):
     """One version to be: of ``model``, from ``found``."""
 
     model: str
@@ -39,8 +39,7 @@ class Planned:
     said: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """The versions of each model in their order; ``left`` are files that are no models."""
 
     top: Path

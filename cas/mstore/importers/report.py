@@ -1,8 +1,9 @@
 """What an import did, whatever it read."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
+
+from msgspec import Struct
 
 from mstore.ids import ObjectId
 
@@ -18,8 +19,7 @@ class ImportedVersion(NamedTuple):
     state: Literal["new", "there"]
 
 
-@dataclass(frozen=True, slots=True)
-class ImportReport:
+class ImportReport(Struct, frozen=True):
     """What was imported from ``place``; ``remarks`` say what could be kept in part only."""
 
     source: Literal["huggingface", "mlflow"]

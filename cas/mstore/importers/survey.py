@@ -5,9 +5,10 @@ Told by names alone; nothing is opened. Links are not followed.
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
+
+from msgspec import Struct, field
 
 from mstore.errors import InvalidInputError, NotFoundError
 from mstore.importers.guesses import SHARD, Guess, guess
@@ -43,8 +44,7 @@ class Found(NamedTuple):
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
+class Survey(Struct, frozen=True):
     """What stands below ``top``, each path relative to it."""
 
     top: Path

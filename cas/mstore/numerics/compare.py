@@ -9,9 +9,9 @@
 """
 
 import math
-from dataclasses import dataclass, field
 
 import numpy as np
+from msgspec import Struct, field
 
 from mstore.format.dtypes import DTYPE_BITS
 from mstore.ids import Buffer
@@ -38,8 +38,7 @@ _ADDED = (
 )
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct):
     """What was counted of some elements of two tensors; ``add`` joins two of them.
 
     ``bits`` are those of elements whose dtypes are equal. ``base``, ``other`` and ``change`` are

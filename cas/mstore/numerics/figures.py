@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+
+class Bucket(Struct, frozen=True):
     """``count`` changes from ``low`` to ``high``; both are 0 for no change.
 
     Of the two ends the one that is nearer to zero belongs to it.
@@ -25,8 +25,7 @@ class Interval(NamedTuple):
     high: float
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(Struct, frozen=True):
     """Where figures of all bits are when only leading bits were read.
 
     That holds if all numbers are finite. None where nothing can be told.
@@ -39,8 +38,7 @@ class Bounds:
     max_change: Interval
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
+class Figures(Struct, frozen=True):
     """The change of some numbers.
 
     ``changed_bits`` is None between two dtypes. ``not_finite`` elements are infinite or no numbers

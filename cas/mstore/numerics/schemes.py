@@ -18,9 +18,10 @@ first dimension begins a byte: of a tensor of two dimensions or more, ``w`` has 
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import prod
 from typing import Literal, NamedTuple, get_args
+
+from msgspec import Struct
 
 from mstore.errors import InvalidInputError
 from mstore.format.dtypes import tensor_size
@@ -47,8 +48,7 @@ _FORMS = {"fp16": "F16", "bf16": "BF16", "int8": None, "int4": None}
 _FIXED = re.compile(r"fixed([1-9][0-9]?)", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Scheme:
+class Scheme(Struct, frozen=True):
     """How numbers are made shorter; ``bits`` are what each has then."""
 
     name: str

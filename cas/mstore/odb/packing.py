@@ -1,6 +1,6 @@
 """One pack while it is written, and how it gets its name (SPEC §4.4, §7)."""
 
-import secrets
+import os
 from typing import NamedTuple
 
 from mstore.backends.base import Backend, Draft
@@ -113,5 +113,5 @@ def _is_sound(backend: Backend, key: str) -> bool:
 def _quarantine(backend: Backend, key: str) -> None:
     """Take a damaged pack's name away without deleting it, and keep what is there already."""
     name = key.rpartition("/")[2]
-    backend.move(key, f"{QUARANTINE}/{secrets.token_hex(4)}-{name}")
+    backend.move(key, f"{QUARANTINE}/{os.urandom(4).hex()}-{name}")
     backend.sync(QUARANTINE)

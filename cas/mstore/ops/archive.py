@@ -8,11 +8,12 @@
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from itertools import chain
 from math import isfinite
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
+
+from msgspec import Struct, structs
 
 from mstore.backends.checkout import Checkout
 from mstore.codecs import RAW
@@ -40,8 +41,7 @@ SLACK = 1.03
 """Cost over bound: what a version may be over it because its tensors were tried on samples."""
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(Struct, frozen=True):
     """What a plan is asked for.
 
     ``alpha`` is what the versions that are read least may cost, as a multiple of the least they
@@ -77,8 +77,7 @@ class PlannerRow(NamedTuple):
     is_within: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ArchiveReport:
+class ArchiveReport(Struct, frozen=True):
     """What archiving did, or would do.
 
     Bytes are those of the chunks of the planned tensors: when raw, as they are stored now, as the
@@ -181,9 +180,9 @@ class _Archive:
         todo = changes(self.edges, self.forms) if is_worth else []
         written = sum(self.forms[each.id].stored for each in todo if each.id in self.forms)
         report = self._report(before, bytes_before, is_changed=bool(todo))
-        report = replace(report, chunks_changed=len(todo), written_bytes=round(written))
+        report = structs.replace(report, chunks_changed=len(todo), written_bytes=round(written))
         if dry_run or not todo:
-            return replace(report, dry_run=dry_run)
+            return structs.replace(report, dry_run=dry_run)
         ids = {change.id for change in todo}
         done = recode(
             self.parts,
@@ -266,7 +265,7 @@ class _Archive:
 
     def _finished(self, report: ArchiveReport, done: Recoded) -> ArchiveReport:
         costs = zip(report.versions, self._costs(), strict=True)
-        return replace(
+        return structs.replace(
             report,
             versions=tuple(row._replace(cost_after=cost) for row, cost in costs),
             bytes_after=self.survey.stored_bytes(self.forms),
@@ -319,4 +318,4 @@ def _bound(graph: Graph, terms: Terms) -> Graph:
     if terms.within is None:
         return bounded(graph, terms.alpha, terms.scheme)
     bound = terms.within
-    return graph.with_groups(replace(group, bound=bound) for group in graph.groups)
+    return graph.with_groups(structs.replace(group, bound=bound) for group in graph.groups)

@@ -7,9 +7,10 @@ to know how many bytes that takes, once to write them.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
+
+from msgspec import Struct, structs
 
 from mstore.backends.checkout import Checkout
 from mstore.errors import CorruptError, InvalidInputError, NotFoundError
@@ -60,8 +61,7 @@ from mstore.refs import HEADS, NOTES, TAGS
 from mstore.revision import Resolved, resolve
 
 
-@dataclass(frozen=True, slots=True)
-class BundleReport:
+class BundleReport(Struct, frozen=True):
     """What a bundle holds. ``names`` gives how many versions of each model come with bytes.
 
     ``prerequisites`` are the versions that the receiver must hold already.
@@ -286,7 +286,7 @@ def _without(offer: Offer, kept: Collection[bytes]) -> Offer:
         row if row.version in kept or row.state != "kept" else replace_row(row, "stripped")
         for row in offer.rows
     )
-    return replace(offer, rows=tuple(rows))
+    return structs.replace(offer, rows=tuple(rows))
 
 
 def _manifest(

@@ -6,9 +6,10 @@ says so.
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
+
+from msgspec import Struct, structs
 
 from mstore.backends.checkout import Checkout
 from mstore.backends.scratch import scratch_folder
@@ -45,8 +46,7 @@ class Wish(NamedTuple):
     once: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedOut:
+class CheckedOut(Struct, frozen=True):
     """The code of a version that was given back; ``source`` is where its commit came from."""
 
     version: ObjectId
@@ -72,7 +72,7 @@ def take_down(
     said = checked(parts, description, names=datasets)
     read = _read_logs(wish.logs)
     known = hash_datasets(parts, datasets)
-    completed = replace(
+    completed = structs.replace(
         said,
         environment=_environment(wish),
         logs=read.logs,
@@ -91,8 +91,8 @@ def _code_adder(parts: Parts, wish: Wish) -> Complete | None:
 
     def add(description: Description) -> Description:
         found = _code(parts, folder, wish)
-        remarks = [found.remark] if found.remark else []
-        return replace(description, code=found.code, remarks=(*description.remarks, *remarks))
+        remarks = (*description.remarks, *filter(None, [found.remark]))
+        return structs.replace(description, code=found.code, remarks=remarks)
 
     return add
 

@@ -6,7 +6,8 @@ caches are not believed.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec import structs
 
 from mstore.errors import MstoreError
 from mstore.ids import ObjectId
@@ -129,12 +130,13 @@ class Checker:
                 continue
             said |= bad.intersection(ids)
             labels = {label for oid in ids for label in hurt.get(oid, ())}
-            self.report.findings.append(replace(finding, versions=tuple(sorted(labels))))
+            self.report.findings.append(structs.replace(finding, versions=tuple(sorted(labels))))
         for oid, fault in self.graph.faults.items():
             if oid not in said:
                 labels = hurt.get(oid, set())
                 finding = Finding("error", fault.kind, str(oid), fault.message)
-                self.report.findings.append(replace(finding, versions=tuple(sorted(labels))))
+                finding = structs.replace(finding, versions=tuple(sorted(labels)))
+                self.report.findings.append(finding)
 
     def _are_needed(self, ids: set[ObjectId]) -> bool:
         return not ids.isdisjoint(self.graph.met())

@@ -4,8 +4,9 @@ Pure but for ``compare``, which reads the versions.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from mstore.best import Direction
 from mstore.errors import NotFoundError
@@ -48,8 +49,7 @@ class Result(NamedTuple):
     best: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Struct, frozen=True):
     """Some versions beside each other, in the order in which they were asked for."""
 
     versions: tuple[Compared, ...]

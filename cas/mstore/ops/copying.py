@@ -9,10 +9,10 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 import msgspec
+from msgspec import Struct, field, structs
 
 from mstore.errors import ConflictError, CorruptError, NotFoundError
 from mstore.format.slots import Row
@@ -32,8 +32,7 @@ Progress = Callable[[int, int, int], None]
 """Told the bytes done, the bytes in all, and how many of those done were new."""
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(Struct, frozen=True):
     """The rows of one name that travel; a kept row travels with its bytes.
 
     ``restore`` has the numbers of rows that get their bytes back where the receiver stripped or
@@ -70,8 +69,7 @@ class Sender(Protocol):
         """The ids that have to be at the receiver before its names may need ``needs``."""
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct):
     """What a transfer has done so far, in objects and in bytes before compression."""
 
     progress: Progress | None = None
@@ -383,4 +381,4 @@ def _without_bytes(offer: Offer, stripped: set[bytes]) -> Offer:
     """
     if offer.namespace != TAGS or offer.explicit or offer.rows[0].version not in stripped:
         return offer
-    return replace(offer, rows=(replace_row(offer.rows[0], "stripped"),))
+    return structs.replace(offer, rows=(replace_row(offer.rows[0], "stripped"),))

@@ -7,7 +7,8 @@ import math
 import re
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mstore.best import Direction
 from mstore.errors import CorruptError, InvalidInputError, NotFoundError
@@ -26,8 +27,7 @@ _NUMBER = 8
 _BARE = re.compile(r"[^:#~@\[\]\s]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Curve:
+class Curve(Struct, frozen=True):
     """One metric along the steps of a training, or along the versions of a model.
 
     ``axis`` says which; ``best`` is the place of the best value; None where all are NaN, and

@@ -1,8 +1,9 @@
 """What a store holds, for people to look at: list, log, show, tensors. Reads only."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
+
+from msgspec import Struct
 
 from mstore.errors import CorruptError
 from mstore.format.dtypes import tensor_size
@@ -23,8 +24,7 @@ from mstore.schema import SCHEMA_MODEL
 State = Literal["kept", "stripped", "deleted"]
 
 
-@dataclass(frozen=True, slots=True)
-class ModelRow:
+class ModelRow(Struct, frozen=True):
     """One model and its newest version."""
 
     name: str
@@ -39,8 +39,7 @@ class ModelRow:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class LogRow:
+class LogRow(Struct, frozen=True):
     """One version of a model; ``version`` is None when its description is not here."""
 
     name: str
@@ -80,8 +79,7 @@ class Kin(NamedTuple):
     label: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(Struct, frozen=True):
     """Everything known of one version."""
 
     id: ObjectId

@@ -5,9 +5,10 @@ that has the same id on both sides.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from msgspec import Struct
 
 from mstore.errors import InvalidInputError
 from mstore.format.dtypes import DTYPE_BITS
@@ -35,8 +36,7 @@ TensorState = Literal["identical", "changed", "retyped", "resized", "added", "re
 _BYTE = 8
 
 
-@dataclass(frozen=True, slots=True)
-class TensorChange:
+class TensorChange(Struct, frozen=True):
     """One tensor. What starts with ``base_`` is None for one that was added, the rest for removed.
 
     ``key`` is its name, with its path where the name occurs twice. ``retyped`` is another dtype,
@@ -59,8 +59,7 @@ class TensorChange:
     figures: Figures | None
 
 
-@dataclass(frozen=True, slots=True)
-class LayerChange:
+class LayerChange(Struct, frozen=True):
     """The tensors whose names are alike up to the last dot.
 
     ``figures`` joins those that are on both sides in one shape; None where there is none. Its
@@ -73,8 +72,7 @@ class LayerChange:
     figures: Figures | None
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(Struct, frozen=True):
     """How many tensors are in each state; renamed and moved ones have a state besides."""
 
     identical: int
@@ -87,8 +85,7 @@ class Counts:
     moved: int
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Struct, frozen=True):
     """What differs between the first model and another one."""
 
     side: DiffSide
@@ -101,8 +98,7 @@ class Comparison:
     alignments: tuple[Alignment, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Diff:
+class Diff(Struct, frozen=True):
     """All that was found. ``bits`` is None where all bits were compared.
 
     ``bytes_read`` is what was read of tensors to compare them, of ``bytes_in_all``; of files on

@@ -6,12 +6,12 @@ would; what is read of it stays open, and ``close`` raises ConflictError when it
 
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from mstore.errors import InvalidInputError, NotFoundError
@@ -62,8 +62,7 @@ class SideTensor(NamedTuple):
         return self.tensor.dtype, self.tensor.shape
 
 
-@dataclass(frozen=True, slots=True)
-class DiffSide:
+class DiffSide(Struct, frozen=True):
     """One of the things compared.
 
     ``version`` is None for what lies on disk, and ``place`` then its path. Sizes are bytes.

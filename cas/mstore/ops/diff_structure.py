@@ -7,9 +7,10 @@ still left over by what stays of their names without the prefixes that all of ea
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import takewhile
 from typing import Literal, NamedTuple
+
+from msgspec import Struct
 
 from mstore.numerics.seams import natural
 from mstore.objects import OpaqueFile, Value, Version
@@ -36,8 +37,7 @@ class Pair(NamedTuple):
     other: SideTensor | None
 
 
-@dataclass(frozen=True, slots=True)
-class FileChange:
+class FileChange(Struct, frozen=True):
     """A file that is not on both sides alike. ``base_path`` differs when it was renamed."""
 
     state: FileState
@@ -47,8 +47,7 @@ class FileChange:
     size_bytes: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class ValueChange:
+class ValueChange(Struct, frozen=True):
     """A setting that differs: ``key`` of ``subject``, which is a JSON file or a field.
 
     Nested keys are joined with dots. A value that is not there is None.
@@ -61,8 +60,7 @@ class ValueChange:
     after: Value
 
 
-@dataclass(frozen=True, slots=True)
-class Alignment:
+class Alignment(Struct, frozen=True):
     """``moved`` of ``width`` neurons were put elsewhere before comparing these tensors."""
 
     width: int

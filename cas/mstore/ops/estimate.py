@@ -9,9 +9,10 @@ import json
 import math
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
+
+from msgspec import Struct
 
 from mstore.backends.base import Backend
 from mstore.errors import InvalidInputError, MstoreError
@@ -34,8 +35,7 @@ _CPUINFO = Path("/proc/cpuinfo")
 Verdict = Literal["fits", "does not fit", "uncertain"]
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(Struct, frozen=True):
     """What running a version takes. None where nothing is known.
 
     ``memory_bytes`` are weights and ``activations_bytes`` together; ``seconds`` lie between

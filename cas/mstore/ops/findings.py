@@ -1,13 +1,13 @@
 """What fsck says."""
 
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct, field
 
 Severity = Literal["error", "note"]
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One thing that is not as it should be.
 
     An "error" is damage; a "note" is something left behind that hurts nobody. ``kind`` is one of
@@ -24,8 +24,7 @@ class Finding:
     versions: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
-class FsckReport:
+class FsckReport(Struct):
     """What was found, and how much was looked at; ``size_bytes`` of packs were read in full.
 
     ``healed`` are the objects and slots that a repair brought back, ``quarantined`` the keys it

@@ -13,7 +13,7 @@ these steps; each of them is needed.
 5. Clocks decide only how long bytes are held, never whether deleting them is safe.
 """
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from mstore.backends.base import Item, LeaseState
 from mstore.errors import ConflictError, StorageError
@@ -43,8 +43,7 @@ TMP_AGE = HOUR
 KEEP_EPOCHS = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """How long things are held, in seconds, and what share of a pack must be dead to repack."""
 
     grace: float = GRACE
@@ -53,8 +52,7 @@ class Limits:
     repack_at: float = REPACK_AT
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Struct, frozen=True):
     """A pack that stays in ``condemned/``, where readers still find it, and why."""
 
     key: str
@@ -62,8 +60,7 @@ class Held:
     reason: str
 
 
-@dataclass(slots=True)
-class GcReport:
+class GcReport(Struct):
     """What a run did, or with ``dry_run`` would do; lists hold the keys of packs, sizes bytes.
 
     ``skipped`` says why repacking was left out, ``deferred`` which living writers keep condemned

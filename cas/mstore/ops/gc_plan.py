@@ -10,8 +10,9 @@
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from typing import Literal
+
+from msgspec import Struct, structs
 
 from mstore.errors import CorruptError, MstoreError, NotFoundError
 from mstore.format.pack import Entry
@@ -32,8 +33,7 @@ Progress = Callable[[int, int, int], None]
 """Called with bytes done, bytes in all, and bytes freed so far."""
 
 
-@dataclass(frozen=True, slots=True)
-class PackPlan:
+class PackPlan(Struct, frozen=True):
     """One pack: its bytes on disk, those of them that names need, those that nothing needs."""
 
     key: str
@@ -44,8 +44,7 @@ class PackPlan:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Freed:
+class Freed(Struct, frozen=True):
     """Bytes on disk that nobody needs any more: whose they were (``lenet@3``), and why."""
 
     label: str
@@ -54,8 +53,7 @@ class Freed:
     stored_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class GcPlan:
+class GcPlan(Struct, frozen=True):
     """What gc would do to the packs that are live now; sizes are bytes on disk.
 
     ``objects`` counts those that names need. ``freed`` says whose bytes are dead: each dead
@@ -199,7 +197,7 @@ def _fold_small(packs: list[PackPlan]) -> list[PackPlan]:
         return packs
     reason = f"it is one of {len(small)} packs of less than {SMALL_PACK >> 20} MiB"
     return [
-        replace(pack, action="repack", reason=reason)
+        structs.replace(pack, action="repack", reason=reason)
         if pack.key in small and pack.action == "keep"
         else pack
         for pack in packs

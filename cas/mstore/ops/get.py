@@ -6,11 +6,10 @@ complete, so a failure leaves nothing behind.
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from mstore.backends.checkout import Checkout, OutputFile
 from mstore.errors import CorruptError, InvalidInputError, NotFoundError
@@ -44,8 +43,7 @@ BITS_KEY = "mstore_bits"
 """In the metadata of a safetensors file: of how many leading bits its floats were made."""
 
 
-@dataclass(frozen=True, slots=True)
-class GetResult:
+class GetResult(Struct, frozen=True):
     """What was written; ``path`` is the file or the folder.
 
     With ``bits`` the numbers in it are not the exact ones, and of the ``stored_bytes`` that are
@@ -176,7 +174,7 @@ def _with_bytes(
     """A result that says how much was read of how much."""
     shown = [found.file for found in files if _has_leading(found.file)]
     tensors = (tensor for file in shown for tensor in tensors_of(parts.odb, file))
-    return replace(
+    return structs.replace(
         result,
         bits=leading.bits,
         bytes_read=leading.bytes_read,

@@ -6,9 +6,10 @@ versions, so that a version is recognised also after its bytes were stripped.
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
+
+from msgspec import Struct
 
 from mstore.format.objects import encode_object
 from mstore.ids import ObjectId, hash_model, hash_object
@@ -46,8 +47,7 @@ class Nearest(NamedTuple):
     version: ObjectId
 
 
-@dataclass(frozen=True, slots=True)
-class Identified:
+class Identified(Struct, frozen=True):
     """What a stray file or folder is; ``nearest`` only when nothing is equal."""
 
     exact: tuple[Match, ...]

@@ -1,8 +1,9 @@
 """Rows for overviews: every model with its newest version, or every version of a model."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from mstore.errors import InvalidInputError
 from mstore.ids import ObjectId
@@ -14,8 +15,7 @@ from mstore.ops.scores import headline
 from mstore.parts import Parts
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Struct, frozen=True):
     """One line of an overview: a version, and of how many of its model it is the newest.
 
     What notes say later of it is in its ``metrics`` and ``tags``.

@@ -5,7 +5,8 @@ others is raw for those as well. Files that are not made of tensors stay as they
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mstore.codecs import RAW
 from mstore.errors import InvalidInputError
@@ -25,8 +26,7 @@ Progress = Callable[[int, int, int], None]
 """Called with the bytes of chunks done, their bytes in all, and those written so far."""
 
 
-@dataclass(frozen=True, slots=True)
-class MaterializeReport:
+class MaterializeReport(Struct, frozen=True):
     """What materializing did, or would do.
 
     ``tensors`` were not raw in one piece before, of ``tensors_total`` that the versions have;

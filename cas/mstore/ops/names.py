@@ -4,10 +4,10 @@ Every change is one more slot of a name, so each can be undone while the bytes s
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
+from msgspec import Struct
 
 from mstore.errors import ConflictError, InvalidInputError, NotFoundError
 from mstore.format.slots import Row, Slot, check_ref_name
@@ -23,8 +23,7 @@ _RENAME_FROM = "rename from "
 _RENAME_TO = "rename to "
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(Struct, frozen=True):
     """What a change of a name did; ``labels`` are the versions it touched."""
 
     name: str
@@ -34,8 +33,7 @@ class Moved:
     dry_run: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Deleted(Moved):
+class Deleted(Moved, frozen=True):
     """What a deletion did; a dry run says in ``freed_bytes`` what gc could give back then."""
 
     freed_bytes: int | None = None

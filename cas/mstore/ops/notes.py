@@ -5,7 +5,8 @@ stores exchange theirs.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from mstore.errors import InvalidInputError, NotFoundError
 from mstore.format.slots import Row
@@ -17,8 +18,7 @@ from mstore.refs import NOTES, Change, RefTable
 from mstore.revision import Resolved, resolve
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(Struct, frozen=True):
     """What is said of a version; results are on ``dataset`` and its ``split`` where named."""
 
     message: str = ""
@@ -38,8 +38,7 @@ class Said:
         return not (self.message or self.metrics or self.tags or self.metadata)
 
 
-@dataclass(frozen=True, slots=True)
-class Noted:
+class Noted(Struct, frozen=True):
     """The note that was made, and the version that it is about."""
 
     id: ObjectId

@@ -6,7 +6,8 @@ what it came from. Tags follow the versions that they name, notes those that the
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+
+from msgspec import structs
 
 from mstore.errors import InvalidInputError
 from mstore.format.slots import Row, check_ref_name
@@ -66,7 +67,7 @@ def rename_offer(offers: list[Offer], name: str | None) -> list[Offer]:
             f"new name '{name}' is for one model, {len(heads)} were asked for",
             hint="name the one that gets it",
         )
-    return [replace(offer, name=name) if offer is heads[0] else offer for offer in offers]
+    return [structs.replace(offer, name=name) if offer is heads[0] else offer for offer in offers]
 
 
 def tag_rows(parts: Parts) -> dict[str, Row]:
@@ -111,7 +112,7 @@ def _union(one: Offer, other: Offer) -> Offer:
         if row.number not in rows or row.state == "kept":
             rows[row.number] = row
     ordered = tuple(rows[number] for number in sorted(rows))
-    return replace(one, rows=ordered, restore=one.restore | other.restore)
+    return structs.replace(one, rows=ordered, restore=one.restore | other.restore)
 
 
 def _following_tags(parts: Parts, heads: Iterable[Offer], asked: set[str]) -> list[Offer]:

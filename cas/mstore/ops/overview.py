@@ -4,9 +4,10 @@ Reads descriptions only, never the bytes of tensors.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from mstore.notes import ESTIMATE
 from mstore.ops.curves import Curve, series_curves
@@ -39,8 +40,7 @@ class Score(NamedTuple):
     author: str
 
 
-@dataclass(frozen=True, slots=True)
-class Overview:
+class Overview(Struct, frozen=True):
     """Everything known of a version: as ``show`` gives it, and what was made of it.
 
     The parameters of ``layers`` add up to ``parameter_count``: the elements of all tensors.

@@ -9,8 +9,9 @@ Loads NumPy: it is imported when somebody wants planes.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+
+from msgspec import Struct
 
 from mstore.codecs import PLANES, ZSTD, Coded, codec, planes
 from mstore.errors import InvalidInputError
@@ -40,8 +41,7 @@ _SAMPLE = 16 << 10
 _MAX_GAIN = 0.97
 
 
-@dataclass(frozen=True, slots=True)
-class PlanesReport:
+class PlanesReport(Struct, frozen=True):
     """What was stored in planes, or would be.
 
     ``tensors`` were not before, of ``tensors_total`` that can be. ``bytes_before`` and

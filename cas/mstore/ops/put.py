@@ -8,10 +8,9 @@ of the tensors' sketches comes last: losing it loses nothing.
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from msgspec import structs
+from msgspec import Struct, field, structs
 
 from mstore.errors import ConflictError
 from mstore.format.slots import Row, check_ref_name
@@ -29,8 +28,7 @@ from mstore.refs import HEADS, Change, RefTable
 from mstore.revision import resolve
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
+class Description(Struct, frozen=True):
     """What the caller says of a version; ``parents`` are revisions, None the version before.
 
     Where there is none before, ``begun_from`` is what the model was fine-tuned from.
@@ -83,8 +81,7 @@ class Upon(NamedTuple):
             raise ConflictError(f"'{name}' got another version meanwhile", hint="try again")
 
 
-@dataclass(frozen=True, slots=True)
-class PutResult:
+class PutResult(Struct, frozen=True):
     """What a put did. Sizes are bytes: of the files, new to the store, and grown on disk.
 
     ``deltas`` of the tensors are stored as differences from others. ``remarks`` say what of the

@@ -8,10 +8,11 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from mstore.errors import InvalidInputError
 from mstore.format.dtypes import DTYPE_BITS, tensor_size
@@ -32,8 +33,7 @@ from mstore.parts import Parts
 from mstore.revision import Resolved, resolve
 
 
-@dataclass(frozen=True, slots=True)
-class QuantiseReport:
+class QuantiseReport(Struct, frozen=True):
     """What quantising did, or would do; then there is no ``number`` and no ``version``.
 
     ``seed`` is None where nothing is left to chance; ``carried`` tensors are as they were. The

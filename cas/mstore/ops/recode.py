@@ -12,9 +12,10 @@ A crash leaves both forms: all of it reads as before, and doing it again ends it
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from mstore.codecs import Coded
 from mstore.errors import CorruptError, StorageError
@@ -60,8 +61,7 @@ class Change(NamedTuple):
     encode: Callable[[Buffer], Coded | Stepped | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Recoded:
+class Recoded(Struct, frozen=True):
     """What was done; bytes are those of whole packs.
 
     ``written_bytes`` went to ``packs``; ``condemned_bytes`` come back when gc deletes

@@ -6,7 +6,7 @@
 3. It holds the lock of gc, so that nothing is collected while names cannot be read.
 """
 
-import secrets
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -199,7 +199,7 @@ class _Healer:
 
     def _quarantine(self, key: str) -> None:
         """Take a damaged file's name away; its bytes stay."""
-        target = f"quarantine/{secrets.token_hex(4)}-{key.replace('/', '-')}"
+        target = f"quarantine/{os.urandom(4).hex()}-{key.replace('/', '-')}"
         if self.backend.move(key, target):
             self.backend.sync(key.rpartition("/")[0], "quarantine")
             self.quarantined.append(target)

@@ -5,8 +5,9 @@ states of a run are versions of a model of their own (``ops.steplog``), so they 
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
+
+from msgspec import Struct
 
 from mstore.best import Rated, best, metric
 from mstore.errors import InvalidInputError
@@ -31,8 +32,7 @@ class Candidate(NamedTuple):
     tags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Retention:
+class Retention(Struct, frozen=True):
     """What stays. ``best`` are metrics, each ``NAME``, ``NAME:min`` or ``NAME:max`` (the default).
 
     InvalidInputError for a number below 1, and for a metric that sounds as if less of it were
@@ -77,8 +77,7 @@ class Goes(NamedTuple):
     step: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class RetainReport:
+class RetainReport(Struct, frozen=True):
     """What was, or would be, kept and removed, versions and optimizer states.
 
     ``freed_bytes`` is what gc could give back then; only a dry run finds that out.

@@ -3,11 +3,11 @@
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 from blake3 import blake3
+from msgspec import Struct
 
 from mstore.errors import InvalidInputError
 from mstore.format.dtypes import tensor_size
@@ -42,8 +42,7 @@ class Work(NamedTuple):
         return self.path, self.name
 
 
-@dataclass(frozen=True, slots=True)
-class TensorError:
+class TensorError(Struct, frozen=True):
     """What became of a tensor. ``error`` is the greatest difference of a number from what it was.
 
     ``relative_error`` is that over the tensor's greatest magnitude. NaN and infinity count for

@@ -1,9 +1,10 @@
 """A team's schema: a TOML file that is itself stored, as the model ``mstore/schema``."""
 
 from collections.abc import Collection
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from mstore.errors import NotFoundError
 from mstore.objects import OpaqueFile
@@ -69,4 +70,4 @@ def checked(parts: Parts, description: "Description", names: Collection[str] = (
     said = [name for name in own if getattr(description, name)]
     said += ["datasets"] if names else []
     schema.require([*metrics, *parameters, *metadata, *said])
-    return replace(description, metrics=metrics, parameters=parameters, metadata=metadata)
+    return structs.replace(description, metrics=metrics, parameters=parameters, metadata=metadata)

@@ -9,8 +9,9 @@ out is coded anew, without a base. Here such bytes stay, as long as a difference
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct, structs
 
 from mstore.errors import ExistsError, InvalidInputError
 from mstore.format.slots import Row
@@ -38,8 +39,7 @@ from mstore.schema import SCHEMA_MODEL
 from mstore.tiers import MODELS
 
 
-@dataclass(frozen=True, slots=True)
-class StripReport:
+class StripReport(Struct, frozen=True):
     """What a strip did, or would do. Bytes are those of objects as packs store them.
 
     ``bytes_foreseen`` is what the slim store was expected to take, and ``bytes_after`` what it
@@ -93,7 +93,7 @@ def strip(
     announce(report)
     if dry_run:
         return report
-    report = replace(report, dry_run=False)
+    report = structs.replace(report, dry_run=False)
     if path is None:
         for offer in offers:
             _mark_stripped(parts, offer, kept)
@@ -104,7 +104,7 @@ def strip(
     receive(
         StoreSender(parts), target, offers, reason, form=form, more_bases=False, progress=progress
     )
-    return replace(report, bytes_after=Shelf(target.odb).stored_size(oids))
+    return structs.replace(report, bytes_after=Shelf(target.odb).stored_size(oids))
 
 
 def _schema(parts: Parts) -> list[ObjectId]:
@@ -144,7 +144,7 @@ def _slim(offer: Offer, kept: Collection[bytes]) -> Offer:
         for row in offer.rows
     )
     restore = frozenset(row.number for row in rows if row.state == "kept")
-    return replace(offer, rows=rows, restore=restore)
+    return structs.replace(offer, rows=rows, restore=restore)
 
 
 def _needs(parts: Parts, kept: set[ObjectId]) -> Needs:

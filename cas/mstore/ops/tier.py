@@ -9,10 +9,11 @@
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
+
+from msgspec import Struct, structs
 
 from mstore.errors import InvalidInputError, NotFoundError
 from mstore.format.pack import Entry
@@ -51,8 +52,7 @@ class PlaceRow(NamedTuple):
     problem: str
 
 
-@dataclass(frozen=True, slots=True)
-class TierReport:
+class TierReport(Struct, frozen=True):
     """Where low planes are, and what giving them there or taking them back did, or would do.
 
     ``versions`` cannot be read whole without the places. ``bytes_moved`` is what moved takes as it
@@ -113,12 +113,12 @@ def give(
     )
     if dry_run:
         lacking = (size for oid, size in found.going.items() if not there.odb.is_live(oid))
-        return replace(_finished(parts, report), bytes_sent=sum(lacking))
+        return structs.replace(_finished(parts, report), bytes_sent=sum(lacking))
     _require_few(parts, there, going)
     tally = Tally(progress)
     _keep_there(parts, there, found.going | kept, tally)
     done = recode(parts, (), superseded=_LetGo(parts, going))
-    return replace(
+    return structs.replace(
         _finished(parts, report),
         bytes_sent=tally.sent,
         written_bytes=done.written_bytes,
@@ -177,7 +177,7 @@ def _require_few(parts: Parts, there: Parts, going: frozenset[ObjectId]) -> None
 
 
 def _finished(parts: Parts, report: TierReport) -> TierReport:
-    return replace(report, places=tuple(_row(parts, tier) for tier in tiers(parts.refs)))
+    return structs.replace(report, places=tuple(_row(parts, tier) for tier in tiers(parts.refs)))
 
 
 def _row(parts: Parts, tier: Tier) -> PlaceRow:

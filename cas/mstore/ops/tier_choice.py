@@ -1,7 +1,8 @@
 """Which low chunks of a store may go to another place, and which versions then need it."""
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from mstore.codecs import PLANES
 from mstore.ids import Kind, ObjectId
@@ -18,8 +19,7 @@ from mstore.parts import Parts
 _BYTE = 8
 
 
-@dataclass(frozen=True, slots=True)
-class LowChunks:
+class LowChunks(Struct, frozen=True):
     """Chunks that hold low planes: bytes decoded of those that may go, stored of those that stay.
 
     ``cut`` are the chunks of tensors that what goes is a part of.

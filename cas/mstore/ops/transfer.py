@@ -6,8 +6,9 @@ again. Neither side has to be one's own: a store on read-only media can be pulle
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from mstore.backends.local import LocalBackend
 from mstore.errors import ExistsError, InvalidInputError, NotFoundError, StorageError
@@ -18,8 +19,7 @@ from mstore.parts import Parts, init_parts, open_parts
 from mstore.tiers import MODELS
 
 
-@dataclass(frozen=True, slots=True)
-class TransferReport:
+class TransferReport(Struct, frozen=True):
     """What a transfer did. ``names`` gives how many rows each model gained or got back.
 
     ``notes`` are those that the receiver lacked.

@@ -3,8 +3,9 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
+
+from msgspec import Struct
 
 from mstore.errors import InvalidInputError, NotFoundError
 from mstore.ids import Kind, ObjectId
@@ -22,8 +23,7 @@ _MANY = ObjectId(bytes(32))
 _HEX = re.compile(r"[0-9a-f]{8,64}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """What one version costs, in bytes; all but ``size_bytes`` are as stored in packs.
 
     ``exclusive_bytes`` are in no other version, ``shared_bytes`` in at least one; what a version's
@@ -40,8 +40,7 @@ class Usage:
     freed_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(Struct, frozen=True):
     """One reason why an object is in the store, or that there is none.
 
     ``state`` is "kept" (a version with its bytes), "described" (a stripped version or an

@@ -9,8 +9,9 @@ so that alpha is what the least read groups get, a group read 100 times as often
 room above its least cost, and no weight makes a bound that cannot be kept.
 """
 
-from dataclasses import replace
 from math import isfinite, sqrt
+
+from msgspec import structs
 
 from mstore.errors import InvalidInputError
 from mstore.planner.cost import Scheme, group_cost
@@ -31,7 +32,7 @@ def bounded(graph: Graph, alpha: float, scheme: Scheme) -> Graph:
     plan = shortest_plan(graph)
     least = min((group.weight for group in graph.groups), default=1.0)
     return graph.with_groups(
-        replace(
+        structs.replace(
             group,
             bound=tightened(alpha, group.weight / least) * group_cost(plan, group, scheme),
         )

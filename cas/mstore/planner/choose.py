@@ -6,9 +6,10 @@ bounds, so is the plan that is chosen.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
+
+from msgspec import Struct
 
 from mstore.errors import InvalidInputError
 from mstore.planner.cost import (
@@ -46,8 +47,7 @@ PLANNERS: Final[Mapping[str, Planner]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """What one planner found; costs are ``cost.storage_cost`` and ``cost.recreation_cost``.
 
     ``first_storage`` is the storage before local search, and the same where that was not run
@@ -62,8 +62,7 @@ class Found:
     is_within: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """The best plan, all that were found, and the storage below which no plan can be."""
 
     best: Found

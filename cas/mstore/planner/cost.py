@@ -5,8 +5,9 @@ against.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from mstore.planner.graph import TOLERANCE, Graph, Group, Plan, Vertex
 
@@ -15,8 +16,7 @@ Scheme = Literal["independent", "parallel", "reusable"]
 ψr one after another, with what they share read once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shortfall:
+class Shortfall(Struct, frozen=True):
     """A group that costs more to read than its bound."""
 
     group: str

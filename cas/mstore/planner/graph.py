@@ -12,8 +12,9 @@ other codecs or other places. A plan keeps one edge into every vertex.
 """
 
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
 from math import inf, isfinite
+
+from msgspec import Struct
 
 from mstore.errors import InvalidInputError
 
@@ -29,8 +30,7 @@ NONE = -1
 """The number of no edge: what the root has for a parent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class Edge(Struct, frozen=True):
     """One way to keep ``target``; ``label`` is the caller's (a codec, a base, a tier)."""
 
     source: Vertex
@@ -40,8 +40,7 @@ class Edge:
     label: Hashable = None
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(Struct, frozen=True):
     """Vertices that are read together, and what reading them may cost at most.
 
     ``weight`` says how often the group is read, in comparison with others.
@@ -136,8 +135,7 @@ def _check_edge(edge: Edge, root: Vertex) -> None:
             raise InvalidInputError(f"{name} has the {word} cost {cost}, not a number of 0 or more")
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """The edge that is kept into each vertex: a spanning tree (Lemma 2 of the paper)."""
 
     parents: Mapping[Vertex, Edge]

@@ -9,15 +9,15 @@ The only change is a swap: another edge becomes the parent of the vertex it lead
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mstore.planner.cost import Scheme
 from mstore.planner.graph import NONE, Graph, Plan
 from mstore.planner.ledger import open_ledger
 
 
-@dataclass(frozen=True, slots=True)
-class Swap:
+class Swap(Struct, frozen=True):
     """A swap that is possible, and what it would change; it holds until the tree changes."""
 
     edge: int

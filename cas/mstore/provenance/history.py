@@ -5,8 +5,9 @@ Cost: the descriptions of the versions, which a model of many versions keeps tog
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from heapq import heappop, heappush
+
+from msgspec import Struct
 
 from mstore.errors import NotFoundError
 from mstore.ids import ObjectId
@@ -17,8 +18,7 @@ from mstore.parts import Parts
 from mstore.refs import HEADS
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """A version, the names it has (``lenet@3``), its tags, and what it says of itself.
 
     ``state`` is "deleted" for one that no model has any more but that others came from.

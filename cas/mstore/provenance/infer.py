@@ -14,8 +14,9 @@ take distances of weights, their kurtosis for the direction, and a minimum direc
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec import Struct, structs
 
 from mstore.errors import InvalidInputError
 from mstore.ids import ObjectId
@@ -49,8 +50,7 @@ _TIE = 1e-7
 """What the wrong direction costs: less than any difference of distances that means something."""
 
 
-@dataclass(frozen=True, slots=True)
-class InferredParent:
+class InferredParent(Struct, frozen=True):
     """A guess: ``label`` was made from ``parent_label``.
 
     ``distance`` is 0 for equal weights and 1 for unrelated ones; ``exact`` when all numbers were
@@ -70,8 +70,7 @@ class InferredParent:
     recorded: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Inferred:
+class Inferred(Struct, frozen=True):
     """All guesses, weights that have several names, and how many versions were compared."""
 
     parents: tuple[InferredParent, ...]
@@ -131,7 +130,7 @@ def _record(parts: Parts, edge: InferredParent, author: str) -> InferredParent:
             metadata={"parent": parent, "inferred": True, "confidence": edge.confidence},
         )
         add_note(parts, f"blake3:{edge.version}", said)
-    return replace(edge, recorded=True)
+    return structs.replace(edge, recorded=True)
 
 
 class _Tree:

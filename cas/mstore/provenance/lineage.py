@@ -1,8 +1,9 @@
 """What a version came from and what was made of it; everything that was made from a data set."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from mstore.errors import InvalidInputError, NotFoundError
 from mstore.ids import ObjectId
@@ -24,8 +25,7 @@ class Origin(NamedTuple):
     label: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class LineageRow:
+class LineageRow(Struct, frozen=True):
     """One version of a lineage.
 
     ``steps`` is how far it is from where the question started: 0 there, less than 0 for ancestors,
@@ -43,16 +43,14 @@ class LineageRow:
     parents: tuple[Origin, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Duplicate:
+class Duplicate(Struct, frozen=True):
     """Names of several models for the very same weights, the oldest first."""
 
     model_hash: ObjectId
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Lineage:
+class Lineage(Struct, frozen=True):
     """Versions and how they came from one another: newest first, no parent before its child."""
 
     versions: tuple[LineageRow, ...]

@@ -30,8 +30,9 @@ everything else done and with everything else lost.
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from mstore.backends.durable import write_all
 from mstore.backends.fsio import FileSystem
@@ -42,8 +43,7 @@ DEFAULT_CAP = 1 << 12
 """States of one moment up to which all are tried."""
 
 
-@dataclass(frozen=True, slots=True)
-class CrashState(FolderState):
+class CrashState(FolderState, frozen=True):
     """What may be there after a crash.
 
     ``step`` operations had been done and ``marks`` been recorded; ``story`` tells what was lost.
@@ -103,8 +103,7 @@ def crash_states(
                 yield CrashState(state.files, state.folders, step, marks, where)
 
 
-@dataclass(slots=True)
-class _Option:
+class _Option(Struct):
     """One way that something may have gone, and what is lost by it."""
 
     names: Mapping[Slot, Node | None]

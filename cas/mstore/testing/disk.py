@@ -5,30 +5,28 @@ no real disk.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import ClassVar
+
+from msgspec import Struct, field
 
 from mstore.testing.filesystems import Operation
 
 
-@dataclass(frozen=True, slots=True)
-class FolderState:
+class FolderState(Struct, frozen=True):
     """A folder's files and the folders in it, by relative path with "/"."""
 
     files: Mapping[str, bytes]
     folders: frozenset[str]
 
 
-@dataclass(eq=False, slots=True)
-class File:
+class File(Struct, eq=False):
     """A file's bytes at its last fsync, and those that its program sees."""
 
     durable: bytes = b""
     current: bytes = b""
 
 
-@dataclass(eq=False, slots=True)
-class Folder:
+class Folder(Struct, eq=False):
     """A folder's names at its last fsync, and those that its program sees."""
 
     durable: "dict[str, Node]" = field(default_factory=dict)
@@ -39,8 +37,7 @@ Node = File | Folder
 Slot = tuple[Folder, str]
 
 
-@dataclass(eq=False, slots=True)
-class Change:
+class Change(Struct, eq=False):
     """What names come to stand for, in one step; None: for nothing."""
 
     edits: tuple[tuple[Folder, str, Node | None], ...]

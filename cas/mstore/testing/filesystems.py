@@ -16,9 +16,10 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, structs
 
 from mstore.backends.durable import Identity, identity
 from mstore.backends.fsio import PRIMITIVES, FileSystem
@@ -118,8 +119,7 @@ class SeededFileSystem(FileSystem):
         return float(self._count)
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(Struct, frozen=True):
     """One call that was done; paths are relative to the watched folder.
 
     ``file`` numbers the files in the order they were first opened, so that a file is known under
@@ -138,8 +138,7 @@ class Operation:
     error: int = 0
 
 
-@dataclass(slots=True)
-class _Open:
+class _Open(Struct):
     path: str
     file: int
     position: int = 0
@@ -178,7 +177,7 @@ class RecordingFileSystem(InterceptingFileSystem):
                 result = call(**arguments)
             except OSError as error:
                 self._forget_closed(name, arguments)
-                self.operations.append(replace(operation, error=error.errno or -1))
+                self.operations.append(structs.replace(operation, error=error.errno or -1))
                 raise
             self.operations.append(self._done(operation, arguments, result))
             return result
@@ -213,7 +212,7 @@ class RecordingFileSystem(InterceptingFileSystem):
         if name.startswith("open_"):
             file = -1 if name == "open_folder" else self._number(result, is_new=name == "open_new")
             self._open[result] = _Open(operation.path, file)
-            return replace(operation, file=file)
+            return structs.replace(operation, file=file)
         self._forget_closed(name, arguments)
         if name in {"rename", "rename_new"}:
             for opened in self._open.values():
@@ -221,7 +220,7 @@ class RecordingFileSystem(InterceptingFileSystem):
         if name in {"write", "pwrite"}:
             if name == "write" and arguments["fd"] in self._open:
                 self._open[arguments["fd"]].position += result
-            return replace(operation, size=result, content=operation.content[:result])
+            return structs.replace(operation, size=result, content=operation.content[:result])
         return operation
 
     def _forget_closed(self, name: str, arguments: dict[str, Value]) -> None:

@@ -1,7 +1,8 @@
 """Putting the copies of a step as ordinary versions, its optimizer's state first."""
 
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec import structs
 
 from mstore.errors import ConflictError
 from mstore.ops.put import Description, PutResult, put
@@ -43,7 +44,8 @@ class Putter:
         said = job.description
         if job.text is not None:
             job.stored = job.stored or self._put_optimizer(job, job.text)
-            said = replace(said, metadata={**said.metadata, OPTIMIZER: str(job.stored.version)})
+            metadata = {**said.metadata, OPTIMIZER: str(job.stored.version)}
+            said = structs.replace(said, metadata=metadata)
         return put(
             self._parts,
             scan_arrays(job.model, "model"),

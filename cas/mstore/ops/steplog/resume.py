@@ -1,8 +1,9 @@
 """Getting a step back: the weights, and what training needs to go on as if it had not stopped."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from mstore.errors import InvalidInputError, NotFoundError
 from mstore.ids import ObjectId
@@ -18,8 +19,7 @@ from mstore.revision import resolve, step_of
 _SHOWN = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Resumed:
+class Resumed(Struct, frozen=True):
     """A step as it was given: ``model`` by tensor name, ``optimizer`` and ``trainer`` nested."""
 
     label: str

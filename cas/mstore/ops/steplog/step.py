@@ -3,7 +3,8 @@
 import operator
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field, structs
 
 from mstore import adapters
 from mstore.adapters import ArrayTensor
@@ -14,8 +15,7 @@ from mstore.ops.steplog.rows import FRAMEWORK, RESERVED, ROLE, companion
 from mstore.revision import STEP
 
 
-@dataclass(frozen=True, slots=True)
-class Training:
+class Training(Struct, frozen=True):
     """What a step has beside its weights: nested dicts and lists of tensors and plain values."""
 
     optimizer: Mapping[str, object] | None = None
@@ -53,8 +53,7 @@ class Pending:
         return self._future.result()
 
 
-@dataclass(slots=True)
-class Job:
+class Job(Struct):
     """One step: what is said of it, and the memory that holds its tensors.
 
     ``stored`` is its optimizer state once that is durable; with ``spare`` memory for a second copy
@@ -86,7 +85,8 @@ def described(
     metadata = {**description.metadata, STEP: step, ROLE: "model"}
     if framework is not None:
         metadata[FRAMEWORK] = framework
-    return replace(description, message=description.message or f"step {step}", metadata=metadata)
+    message = description.message or f"step {step}"
+    return structs.replace(description, message=message, metadata=metadata)
 
 
 def whole_step(step: int) -> int:
