@@ -4,9 +4,11 @@ A field may only be added with a default; a field that holds its default is not 
 ids of older objects do not change.
 """
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
+
+from mstore.ids import ID_SIZE
 
 if TYPE_CHECKING:
     Value = None | bool | int | float | str | list["Value"] | dict[str, "Value"]
@@ -14,6 +16,11 @@ else:
     # msgspec cannot decode a recursive alias; format/objects.py checks the nested values.
     Value = Any
 """What a parameter or a metadata field may hold: JSON (SPEC §6.5)."""
+
+Id = Annotated[bytes, msgspec.Meta(min_length=ID_SIZE, max_length=ID_SIZE)]
+"""The id of an object."""
+Natural = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+"""A count, a number of bytes, or a time."""
 
 Relation = Literal[
     "derived",
@@ -68,9 +75,9 @@ class TensorFile(_Object, frozen=True, tag_field="form", tag="tensors"):
     """
 
     format: Format
-    size: int
+    size: Natural
     header: bytes
-    tensors: tuple[tuple[str, bytes], ...] = ()
+    tensors: tuple[tuple[str, Id], ...] = ()
     places: tuple[int, ...] = ()
 
 
@@ -84,7 +91,7 @@ class TreeEntry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
 
     name: str
     type: EntryType
-    id: bytes
+    id: Id
 
 
 class Tree(_Object, frozen=True):
@@ -96,7 +103,7 @@ class Tree(_Object, frozen=True):
 class Parent(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Where a version came from, and how."""
 
-    id: bytes
+    id: Id
     relation: Relation
 
 
@@ -109,12 +116,12 @@ class Version(_Object, frozen=True):
     these forms; ``dataset_ids`` has the ids of those ``datasets`` that were at hand as files.
     """
 
-    tree: bytes
-    size: int
-    time: int
+    tree: Id
+    size: Natural
+    time: Natural
     single: bool = False
-    tensor_count: int = 0
-    model_hash: bytes | None = None
+    tensor_count: Natural = 0
+    model_hash: Id | None = None
     parents: tuple[Parent, ...] = ()
     author: str = ""
     message: str = ""
@@ -124,10 +131,10 @@ class Version(_Object, frozen=True):
     metrics: dict[str, float] = {}
     datasets: tuple[str, ...] = ()
     metadata: dict[str, Value] = {}
-    code: bytes | None = None
-    environment: bytes | None = None
-    logs: tuple[bytes, ...] = ()
-    dataset_ids: dict[str, bytes] = {}
+    code: Id | None = None
+    environment: Id | None = None
+    logs: tuple[Id, ...] = ()
+    dataset_ids: dict[str, Id] = {}
 
 
 class Note(_Object, frozen=True):
@@ -138,19 +145,19 @@ class Note(_Object, frozen=True):
     another takes it back.
     """
 
-    version: bytes
-    time: int
+    version: Id
+    time: Natural
     author: str = ""
     topic: str = ""
     message: str = ""
     metrics: dict[str, float] = {}
     dataset: str = ""
-    dataset_id: bytes | None = None
+    dataset_id: Id | None = None
     split: str = ""
-    step: int | None = None
+    step: Natural | None = None
     tags: tuple[str, ...] = ()
     metadata: dict[str, Value] = {}
-    retracts: bytes | None = None
+    retracts: Id | None = None
 
 
 class Code(_Object, frozen=True, tag_field="form", tag="code"):

@@ -7,6 +7,8 @@ themselves bound what decoding builds.
 
 import struct
 
+import msgspec
+
 from mstore.errors import CorruptError
 
 MAX_DEPTH = 16
@@ -27,8 +29,13 @@ _SHORT_STRINGS = range(0xA0, 0xC0)
 _SHORT_ARRAYS = range(0x90, 0xA0)
 _SHORT_MAPS = range(0x80, 0x90)
 _FLOAT64 = 0xCB
+_FLOAT32 = b"\xca"
 # Values that are one byte: the small integers, nil, false, true.
 _BARE = frozenset((*range(0x80), *range(0xE0, 0x100), 0xC0, 0xC2, 0xC3))
+
+_SHORT = 4096
+"""Bytes of a map that is decoded to see what is in it: it cannot grow beyond any bound."""
+_decode_flat = msgspec.msgpack.Decoder(dict[str, bool | int | float | str | None]).decode
 
 
 def check_value(view: memoryview, where: str) -> None:
@@ -36,8 +43,10 @@ def check_value(view: memoryview, where: str) -> None:
 
     Refused: more than ``MAX_DEPTH`` levels, more than ``MAX_VALUES`` values, binary, extension
     types, keys that are not strings, and any NaN but the canonical one. Costs about 0.3 µs per
-    value; strings are stepped over.
+    value; strings are stepped over. A short map of text and numbers, as most are, costs 1 µs.
     """
+    if len(view) <= _SHORT and _is_flat(view):
+        return
     remaining = [1]
     is_map = [False]
     position = count = 0
@@ -60,6 +69,17 @@ def check_value(view: memoryview, where: str) -> None:
     except IndexError:
         message = f"{where}: ends in the middle of a value"
         raise CorruptError(message) from None
+
+
+def _is_flat(view: memoryview) -> bool:
+    """Whether ``view`` is a map of text and numbers, none of them to be looked at closely."""
+    if _FLOAT32 in bytes(view):
+        return False
+    try:
+        values = _decode_flat(view).values()
+    except (msgspec.DecodeError, UnicodeError):
+        return False
+    return all(value == value for value in values)  # noqa: PLR0124 - what is not is NaN
 
 
 def check_map(view: memoryview, where: str) -> None:

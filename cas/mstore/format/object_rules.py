@@ -1,8 +1,8 @@
-"""The rules of objects that their types do not say: lengths, ids, order, places (SPEC §6)."""
+"""The rules of objects that their types do not say: lengths, order, places (SPEC §6)."""
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 from mstore.errors import CorruptError, UnsupportedError
@@ -25,9 +25,6 @@ from mstore.objects import (
     Tree,
     Version,
 )
-
-MAX_SIZE: Final = (1 << 63) - 1
-"""Bytes of a file and of a version; also the largest time."""
 
 _NUMBER: Final = 8
 """Bytes of a step, a value or a time of a series."""
@@ -60,15 +57,10 @@ def _check_opaque(value: OpaqueFile) -> None:
 
 
 def _check_tensor_file(value: TensorFile) -> None:
-    if value.size > MAX_SIZE:
-        message = f"size {value.size} is over the limit"
-        raise CorruptError(message)
-    names = set()
-    for name, oid in value.tensors:
+    names = [name for name, _ in value.tensors]
+    for name in names:
         check_tensor_name(name)
-        _check_id(oid, f"tensor '{name}'")
-        names.add(name)
-    if len(names) != len(value.tensors):
+    if len(set(names)) != len(names):
         message = "tensors holds one name twice"
         raise CorruptError(message)
     if value.format == "safetensors":
@@ -115,7 +107,6 @@ def _check_tree(value: Tree) -> None:
     check_tree_names(entry.name for entry in value.entries)
     previous = b""
     for entry in value.entries:
-        _check_id(entry.id, f"entry '{entry.name}'")
         name = entry.name.encode()
         if name <= previous:
             message = f"entry '{entry.name}' is out of order"
@@ -123,30 +114,13 @@ def _check_tree(value: Tree) -> None:
         previous = name
 
 
-def _check_version(value: Version) -> None:
-    _check_id(value.tree, "tree")
-    _check_optional_id(value.model_hash, "model_hash")
-    for parent in value.parents:
-        _check_id(parent.id, "parents")
-    for name in ("code", "environment"):
-        _check_optional_id(getattr(value, name), name)
-    for oid in value.logs:
-        _check_id(oid, "logs")
-    for name, oid in value.dataset_ids.items():
-        _check_id(oid, f"data set '{name}'")
-    for name in ("size", "time", "tensor_count"):
-        _check_natural(getattr(value, name), name)
-    _check_metrics(value.metrics)
-
-
-def _check_note(value: Note) -> None:
-    _check_id(value.version, "version")
-    _check_optional_id(value.dataset_id, "dataset_id")
-    _check_optional_id(value.retracts, "retracts")
-    _check_natural(value.time, "time")
-    if value.step is not None:
-        _check_natural(value.step, "step")
-    _check_metrics(value.metrics)
+def _check_measured(value: Version | Note) -> None:
+    # Few have a NaN, which alone has to be looked at closely.
+    if any(map(math.isnan, value.metrics.values())):
+        for name, number in value.metrics.items():
+            if not is_canonical_float(number):
+                message = f"metrics: '{name}' is a NaN other than {CANONICAL_NAN:016x}"
+                raise CorruptError(message)
 
 
 def _check_code(value: Code) -> None:
@@ -172,39 +146,13 @@ def _check_log(value: Log) -> None:
             raise CorruptError(message)
 
 
-def _check_metrics(metrics: Mapping[str, float]) -> None:
-    # Few have a NaN, which alone has to be looked at closely.
-    if any(map(math.isnan, metrics.values())):
-        for name, value in metrics.items():
-            if not is_canonical_float(value):
-                message = f"metrics: '{name}' is a NaN other than {CANONICAL_NAN:016x}"
-                raise CorruptError(message)
-
-
-def _check_natural(number: int, field: str) -> None:
-    if not 0 <= number <= MAX_SIZE:
-        message = f"{field} is {number}, not one of 0 to {MAX_SIZE}"
-        raise CorruptError(message)
-
-
-def _check_optional_id(oid: bytes | None, field: str) -> None:
-    if oid is not None:
-        _check_id(oid, field)
-
-
-def _check_id(oid: bytes, field: str) -> None:
-    if len(oid) != ID_SIZE:
-        message = f"{field}: an id of {len(oid)} bytes, not {ID_SIZE}"
-        raise CorruptError(message)
-
-
 _RULES: Final[dict[type[Object], Callable[[Any], None]]] = {
     Tensor: _check_tensor,
     OpaqueFile: _check_opaque,
     TensorFile: _check_tensor_file,
     Tree: _check_tree,
-    Version: _check_version,
-    Note: _check_note,
+    Version: _check_measured,
+    Note: _check_measured,
     Code: _check_code,
     Environment: lambda _: None,
     Log: _check_log,

@@ -103,9 +103,10 @@ def test_a_promised_length_is_not_believed(length: bytes) -> None:
     ids=["binary", "extension", "long extension", "float32", "unused", "timestamp"],
 )
 def test_what_is_not_json_is_refused(content: bytes) -> None:
-    """Binary, extensions, times and 32-bit floats are not JSON."""
-    with pytest.raises(CorruptError, match="is not JSON"):
-        walk(content)
+    """Binary, extensions, times and 32-bit floats are not JSON, alone and in a map."""
+    for before in (b"", b"\x81\xa1a", b"\x82\xa1a\x01\xa1b"):
+        with pytest.raises(CorruptError, match="is not JSON"):
+            walk(before + content)
 
 
 def test_keys_are_strings() -> None:
