@@ -1,6 +1,7 @@
 """Zstandard, for text and for object payloads (SPEC §8.1)."""
 
 import sys
+import threading
 
 from mstore.codecs import BYTES, Layout
 from mstore.codecs._frames import read_frame
@@ -16,6 +17,7 @@ CODE = 1
 TAKES_BASE = False
 
 LEVEL = 3
+_own = threading.local()
 MAX_GAIN = 0.9
 """Stored over raw: above it the saving does not pay for decoding, and the entry stays raw."""
 
@@ -25,8 +27,17 @@ def encode(raw: Buffer, layout: Layout = BYTES, base: Buffer | None = None) -> b
     del layout, base
     if not len(raw):
         return None
-    stored = zstd.compress(raw, LEVEL)
+    stored = _compress(raw)
     return stored if len(stored) <= len(raw) * MAX_GAIN else None
+
+
+def _compress(raw: Buffer) -> bytes:
+    """One frame. What a thread needs for it is kept: making that takes longer than small frames."""
+    compressor = _own.__dict__.pop("compressor", None) or zstd.ZstdCompressor(LEVEL)
+    frame: bytes = compressor.compress(raw, zstd.ZstdCompressor.FLUSH_FRAME)
+    # One that failed is not kept.
+    _own.compressor = compressor
+    return frame
 
 
 def decode_into(stored: Buffer, target: memoryview, base: Buffer | None = None) -> None:

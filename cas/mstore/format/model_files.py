@@ -21,9 +21,16 @@ from mstore.format.zip_records import SIGNATURE as ARCHIVE
 from mstore.format.zip_records import records
 from mstore.objects import Format, TensorFile
 
-_LONGEST = max(map(len, (ARCHIVE, ARRAY, GGUF, MODEL)))
+FIRST_SIZE = 8
+"""Bytes that tell the format of a file."""
+_FIRST = ARCHIVE, ARRAY, GGUF, MODEL
 Shape = tuple[str, tuple[int, ...]]
 """The dtype and the dimensions of a tensor."""
+
+
+def is_known(first: bytes) -> bool:
+    """Whether a file that starts with these bytes may be of a format other than safetensors."""
+    return first.startswith(_FIRST)
 
 
 def outline_of(size: int, read: Read) -> Outline:
@@ -41,7 +48,7 @@ def outline_of(size: int, read: Read) -> Outline:
 
 def why_opaque(size: int, read: Read) -> str:
     """Why a file with weights is kept as bytes; empty for one of no format that is known."""
-    first = read(0, min(size, _LONGEST))
+    first = read(0, min(size, FIRST_SIZE))
     try:
         if first.startswith((ARCHIVE, ARRAY, GGUF)):
             outline_of(size, read)
@@ -84,7 +91,7 @@ def _read_literals(literals: Sequence[LiteralPart], start: int, size: int) -> by
 
 
 def _format_and_spans(size: int, read: Read) -> tuple[Format, list[Span]]:
-    first = read(0, min(size, _LONGEST))
+    first = read(0, min(size, FIRST_SIZE))
     if first.startswith(ARCHIVE):
         return _archive(size, read)
     if first.startswith(ARRAY):

@@ -57,6 +57,8 @@ class Index:
     def copies(self, oid: bytes) -> list[Copy]:
         """Every place of an object, live ones first; packs that have gone are left out."""
         found = self._every_copy(oid)
+        if not found:
+            return []
         live = [copy for copy in found if copy.pack in self._live]
         return live + [copy for copy in found if self._is_condemned(copy.pack)]
 
@@ -134,6 +136,9 @@ class Index:
 
     def _every_copy(self, oid: bytes) -> list[Copy]:
         self.open()
+        loose = self._loose.get(oid, ())
+        if not self._segments:
+            return list(loose)
         return self._search(lambda: self._loose.get(oid, ()), lambda segment: segment.find(oid))
 
     def _search(

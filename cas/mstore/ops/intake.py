@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from mstore.codecs import Coded
 from mstore.format.layout import Outline, Span, owners
-from mstore.ids import Buffer, ObjectId
+from mstore.ids import Buffer, ObjectId, hash_chunk
 from mstore.objects import (
     CHUNK_SIZE,
     EntryType,
@@ -22,7 +22,7 @@ from mstore.objects import (
     Tree,
     TreeEntry,
 )
-from mstore.ops.chunking import HashedChunk, HashedRegion, Hasher
+from mstore.ops.chunking import CDC_MIN, HashedChunk, HashedRegion, Hasher
 from mstore.ops.deltas import Encoding, TensorEncoding
 from mstore.ops.encoding import Encoder, Method
 from mstore.ops.outlines import read_outline, tensor_file, tensors_in, why_bytes
@@ -158,6 +158,8 @@ class _Intake:
         return self._writer.add_object(stored)
 
     def _opaque(self, source: Source) -> OpaqueFile:
+        if 0 < source.size <= CDC_MIN:
+            return self._one_chunk(source)
         sizes: list[int] = []
         ids = bytearray()
         work = self._opaque_work(self._hasher.opaque_regions(source))
@@ -165,6 +167,15 @@ class _Intake:
             sizes.append(len(chunk.content))
             ids += chunk.id
         return OpaqueFile(source.size, tuple(sizes), bytes(ids))
+
+    def _one_chunk(self, source: Source) -> OpaqueFile:
+        """A small file, of which there may be thousands: no regions and no threads."""
+        content = memoryview(bytearray(source.size))
+        source.read_into(0, content)
+        chunk = HashedChunk(hash_chunk(content), content)
+        encode = self._encode_of(chunk, _encode_bytes)
+        self._add(chunk, encode and encode(chunk))
+        return OpaqueFile(source.size, (source.size,), bytes(chunk.id))
 
     def _opaque_work(self, regions: Iterable[HashedRegion]) -> Iterator[_Work]:
         """The first chunk of a file decides how all of it is encoded."""
@@ -206,18 +217,25 @@ class _Intake:
         """Encode and write chunks, and give each once it is written."""
         for done, coded in self._hasher.in_order(_encode, work, size):
             for chunk, stored in zip(done.chunks, coded, strict=True):
-                self._writer.add_chunk(chunk.id, chunk.content, stored)
-                self._encoded.discard(chunk.id)
-                self._done += len(chunk.content)
-                if self._progress is not None:
-                    self._progress(self._done, self._total, self._writer.new_bytes)
+                self._add(chunk, stored)
                 yield chunk
             done.release()
+
+    def _add(self, chunk: HashedChunk, stored: Coded | None) -> None:
+        self._writer.add_chunk(chunk.id, chunk.content, stored)
+        self._encoded.discard(chunk.id)
+        self._done += len(chunk.content)
+        if self._progress is not None:
+            self._progress(self._done, self._total, self._writer.new_bytes)
 
 
 def _encode(work: _Work) -> tuple[HashedRegion, list[Coded | None]]:
     chunks = zip(work.region.chunks, work.encodes, strict=True)
     return work.region, [encode and encode(chunk) for chunk, encode in chunks]
+
+
+def _encode_bytes(chunk: HashedChunk) -> Coded | None:
+    return Encoder().plan(None, chunk.content).encode(chunk.content)
 
 
 def _encode_alone(method: Method, chunk: HashedChunk) -> Coded | None:

@@ -15,7 +15,7 @@ from mstore.errors import (
     UnsupportedError,
 )
 from mstore.format.layout import Outline, owners
-from mstore.format.model_files import outline_of, why_opaque
+from mstore.format.model_files import FIRST_SIZE, is_known, outline_of, why_opaque
 from mstore.format.safetensors import LENGTH_SIZE, Header, header_length, parse_header
 from mstore.ids import ID_SIZE, ObjectId
 from mstore.objects import CHUNK_SIZE, OpaqueFile, Tensor, TensorFile
@@ -35,14 +35,19 @@ def read_outline(source: Source) -> Outline | None:
     that is not known with UnsupportedError; any other file is simply not one. Reads little more
     than the bytes that belong to no tensor.
     """
-    try:
-        header = _header(source)
-    except (CorruptError, InvalidInputError, UnsupportedError) as error:
-        if source.label.endswith(".safetensors"):
-            raise _refused(source, error) from error
-        header = None
-    if header is not None:
-        return Outline("safetensors", header.header, header.spans)
+    first = _read(source, 0, min(FIRST_SIZE, source.size))
+    is_named = source.label.endswith(".safetensors")
+    # The first bytes of other files are hardly ever a length that a header of theirs could have.
+    if is_named or int.from_bytes(first[:LENGTH_SIZE], "little") < source.size:
+        try:
+            header = _header(source)
+        except (CorruptError, InvalidInputError, UnsupportedError) as error:
+            if is_named:
+                raise _refused(source, error) from error
+        else:
+            return Outline("safetensors", header.header, header.spans)
+    if not is_known(first):
+        return None
     try:
         return outline_of(source.size, partial(_read, source))
     except (CorruptError, UnsupportedError):
@@ -106,9 +111,7 @@ def tensor_file(outline: Outline, size: int, oids: Sequence[ObjectId]) -> Tensor
     return TensorFile(outline.format, size, outline.literals, tensors, places)
 
 
-def _header(source: Source) -> Header | None:
-    if source.size < LENGTH_SIZE and not source.label.endswith(".safetensors"):
-        return None
+def _header(source: Source) -> Header:
     head = _read(source, 0, min(LENGTH_SIZE, source.size))
     length = header_length(head, source.size)
     return parse_header(_read(source, 0, LENGTH_SIZE + length), source.size)

@@ -22,6 +22,9 @@ from mstore.ids import ObjectId
 _Found = Path | os.DirEntry[str]
 """A file or folder on disk. A listing of a folder gives its entries for less than a path each."""
 
+_AT_ONCE = 64 << 10
+"""Bytes of a file that is read in one go: it is asked for its first bytes, then for all."""
+
 HINT_LINK = "store what it points to with --follow, or leave it out"
 
 
@@ -99,6 +102,7 @@ class FileSource:
             raise _unreadable(self.label, error) from error
         self._before = os.fstat(self._fd)
         self.size = self._before.st_size
+        self._content: memoryview | None = None
         if not stat.S_ISREG(self._before.st_mode):
             os.close(self._fd)
             raise InvalidInputError(f"'{path}' is not a regular file")
@@ -111,6 +115,16 @@ class FileSource:
 
     def read_into(self, start: int, buffer: memoryview) -> None:
         """Fill ``buffer``; ConflictError when the file has become shorter."""
+        if self.size > _AT_ONCE or start + len(buffer) > self.size:
+            self._read(start, buffer)
+            return
+        if self._content is None:
+            content = memoryview(bytearray(self.size))
+            self._read(0, content)
+            self._content = content
+        buffer[:] = self._content[start : start + len(buffer)]
+
+    def _read(self, start: int, buffer: memoryview) -> None:
         done = 0
         while done < len(buffer):
             try:
