@@ -405,6 +405,8 @@ def writes_only_below_its_destination(folder: Path) -> list[str]:
     outside.mkdir()
     with Checkout(folder / "out", folder=True) as checkout:
         checkout.make_folder("sub")
+        # The last folder stays open, and cannot become another one.
+        checkout.make_folder("other")
         (below,) = folder.glob(".mstore-*.tmp")
         (below / "sub").rmdir()
         (below / "sub").symlink_to(outside)

@@ -9,8 +9,8 @@
 
 import errno
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -122,6 +122,7 @@ class Checkout:
         self._temporary = f".mstore-{self._fs.token()}.tmp"
         self._root_fd: int | None = None
         self._folders: set[tuple[str, ...]] = {()}
+        self._open: tuple[tuple[str, ...], int] | None = None
         self._files: list[OutputFile] = []
         self._placed = False
         parent = str(destination.parent)
@@ -177,8 +178,8 @@ class Checkout:
 
     def make_folder(self, path: str) -> None:
         """Make the folder ``path`` and those above it, below the destination."""
-        with reported("make", path), self._open_folder(_parts(path)):
-            pass
+        with reported("make", path):
+            self._folder(_parts(path))
 
     def create(self, path: str = "", size: int = 0, *, executable: bool = False) -> OutputFile:
         """A new file of ``size`` bytes at ``path`` below the destination, its folders made.
@@ -204,24 +205,37 @@ class Checkout:
         if not self._is_folder:
             return again(self._fs.open_new, self._temporary, mode, dir_fd=self._parent_fd)
         *above, name = _parts(path)
-        with self._open_folder(above) as fd:
-            return again(self._fs.open_new, name, mode, dir_fd=fd)
+        return again(self._fs.open_new, name, mode, dir_fd=self._folder(above))
 
-    @contextmanager
-    def _open_folder(self, parts: Sequence[str]) -> Iterator[int]:
-        """A descriptor of the folder at ``parts`` below the root, made where it is missing."""
+    def _folder(self, parts: Sequence[str]) -> int:
+        """A descriptor of the folder at ``parts`` below the root, made where it is missing.
+
+        It is open until another one is asked for: files come folder by folder.
+        """
+        wanted = tuple(parts)
+        if self._open is None or self._open[0] != wanted:
+            self._close_folder()
+            self._open = wanted, self._walk_to(wanted)
+        return self._open[1]
+
+    def _walk_to(self, parts: tuple[str, ...]) -> int:
         assert self._root_fd is not None
         fd = self._step(".", self._root_fd)
         try:
             for depth, part in enumerate(parts, 1):
-                folder = tuple(parts[:depth])
-                if folder not in self._folders:
+                if parts[:depth] not in self._folders:
                     self._make(part, fd)
-                    self._folders.add(folder)
+                    self._folders.add(parts[:depth])
                 above, fd = fd, self._step(part, fd)
                 abandon(self._fs, above)
-            yield fd
-        finally:
+        except BaseException:
+            abandon(self._fs, fd)
+            raise
+        return fd
+
+    def _close_folder(self) -> None:
+        if self._open is not None:
+            (_, fd), self._open = self._open, None
             abandon(self._fs, fd)
 
     def _make(self, name: str, dir_fd: int) -> None:
@@ -253,8 +267,7 @@ class Checkout:
         if not self._durable:
             return
         for parts in sorted(self._folders, key=len, reverse=True):
-            with self._open_folder(parts) as fd:
-                sync_names(self._fs, fd)
+            sync_names(self._fs, self._folder(parts))
 
     def _place_file(self) -> None:
         fs, here, there = self._fs, self._temporary, self._name
@@ -318,6 +331,7 @@ class Checkout:
         """Remove what was not put in place, and close everything."""
         for file in self._files:
             file.abandon()
+        self._close_folder()
         if self._root_fd is not None:
             fd, self._root_fd = self._root_fd, None
             abandon(self._fs, fd)

@@ -34,6 +34,7 @@ from mstore.objects import (
 from mstore.odb.chains import Chains, Link, is_live, more_telling
 from mstore.odb.elsewhere import Elsewhere, Nowhere
 from mstore.odb.entries import (
+    HINT,
     Location,
     check_stored,
     damaged,
@@ -78,21 +79,16 @@ class ObjectDatabase:
         One that is live with its bases rather than one that is condemned, and of those the one
         over the fewest bases. When none can be decoded, because a base is missing, it is any.
         """
-        for look in (self._index.open, self._index.refresh):
-            look()
-            copies = self._index.copies(oid)
-            if copies:
-                return self._location(self._preferred(oid, copies))
-        return None
+        copies = self._every_copy(oid)
+        return self._location(self._preferred(oid, copies)) if copies else None
+
+    def is_there(self, oid: bytes) -> bool:
+        """Whether there is any copy, one that can be decoded or not."""
+        return bool(self._every_copy(oid))
 
     def copies(self, oid: bytes) -> list[Location]:
         """Where every copy is, live ones first; none when it is nowhere."""
-        for look in (self._index.open, self._index.refresh):
-            look()
-            found = self._index.copies(oid)
-            if found:
-                break
-        places = [self._location(copy) for copy in found]
+        places = [self._location(copy) for copy in self._every_copy(oid)]
         return sorted(places, key=lambda place: not place.live)
 
     def chain(self, oid: bytes) -> list[Location]:
@@ -159,22 +155,22 @@ class ObjectDatabase:
         """Whether a chunk is in no pack here, but in another place."""
         return not self._index.copies(oid) and oid in self.elsewhere.ids()
 
-    def read_into(self, oid: bytes, buffer: bytearray | memoryview, *, verify: bool = True) -> None:
-        """Fill ``buffer``, as long as the object, with its bytes; errors as ``read``.
+    def read_into(self, oid: bytes, buffer: bytearray | memoryview) -> None:
+        """Fill ``buffer`` with the bytes of a chunk, decoded in place; errors as ``read``.
 
-        They are decoded in place. Without ``verify`` bytes that changed on the disk go unnoticed.
-        After an error the buffer holds anything.
+        CorruptError too when it is no chunk of as many bytes: whatever named it lies. After an
+        error the buffer holds anything.
         """
         target = memoryview(buffer).cast("B")
 
         def fill(links: list[Link]) -> None:
             entry = links[0].entry
-            if len(target) != entry.raw_size:
-                message = f"buffer has {len(target)} bytes, '{entry.id}' has {entry.raw_size}"
-                raise InvalidInputError(message)
+            if (entry.kind, entry.raw_size) != (Kind.CHUNK, len(target)):
+                held = f"a {entry.kind.name.lower()} of {entry.raw_size} bytes"
+                message = f"'{entry.id}' is {held}, not a chunk of {len(target)}"
+                raise CorruptError(message, hint=HINT)
             self._chains.decode(links, target)
-            if verify:
-                verify_raw(links[0].key, entry, target)
+            verify_raw(links[0].key, entry, target)
 
         self._until_sound(oid, fill)
 
@@ -330,6 +326,15 @@ class ObjectDatabase:
                 tried = [] if isinstance(error, StorageError) else self._places(oid)
         assert failure is not None
         raise failure
+
+    def _every_copy(self, oid: bytes) -> list[Copy]:
+        """Its copies; the packs are listed again before it is said that there is none."""
+        self._index.open()
+        found = self._index.copies(oid)
+        if not found:
+            self._index.refresh()
+            found = self._index.copies(oid)
+        return found
 
     def _places(self, oid: bytes) -> list[tuple[Copy, str]]:
         return [(copy, self._index.key(copy.pack)) for copy in self._chains.reach(oid)]

@@ -5,9 +5,10 @@ complete, so a failure leaves nothing behind.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 from msgspec import Struct, structs
 
@@ -19,9 +20,12 @@ from mstore.ids import ObjectId
 from mstore.objects import File, TensorFile, Version
 from mstore.odb import ObjectDatabase
 from mstore.ops.payload import (
+    BATCH,
     Piece,
+    batches,
     each_batch,
     file_pieces,
+    in_threads,
     layout_of,
     place,
     read_all,
@@ -38,6 +42,9 @@ if TYPE_CHECKING:
     from mstore.ops.leading import LeadingReader
 
 Progress = Callable[[int, int, int], None]
+
+_TOGETHER = 32
+"""Small files that one task fills: they are open at the same time."""
 
 BITS_KEY = "mstore_bits"
 """In the metadata of a safetensors file: of how many leading bits its floats were made."""
@@ -91,16 +98,13 @@ def get(
     leading = None if bits is None else leading_reader(parts, bits)
     files = [_less_exact(parts, found, leading) for found in files] if leading else files
     total = sum(found.file.size for found in files)
-    report = _Report(total, progress)
     with Checkout(destination, folder=as_folder, force=force, durable=sync) as checkout:
         if as_folder:
             for path in _folders(parts, version):
                 checkout.make_folder(path)
-        for found in files:
-            path = found.path if as_folder else ""
-            executable = found.type == "executable"
-            with checkout.create(path, found.file.size, executable=executable) as output:
-                _write_file(parts, target, found, output, report, leading=leading)
+        filler = _Filler(parts, target, leading, _Report(total, progress))
+        named = ((found, found.path if as_folder else "") for found in files)
+        filler.write(_create(checkout, found, path) for found, path in named)
         checkout.place()
     result = GetResult(target.version, destination, len(files), total)
     return result if leading is None else _with_bytes(parts, result, files, leading)
@@ -156,6 +160,17 @@ def _one_file(parts: Parts, target: Resolved) -> FoundFile:
     raise no_such_file(target)
 
 
+class _Made(NamedTuple):
+    """A file of a version, and the one outside that takes its bytes."""
+
+    found: FoundFile
+    output: OutputFile
+
+    @property
+    def size(self) -> int:
+        return self.found.file.size
+
+
 class _Report:
     """Adds up what was written, and tells the caller."""
 
@@ -200,27 +215,51 @@ def _less_exact(parts: Parts, found: FoundFile, leading: "LeadingReader") -> Fou
     return found._replace(file=structs.replace(file, header=header, size=size))
 
 
-def _write_file(
-    parts: Parts,
-    target: Resolved,
-    found: FoundFile,
-    output: OutputFile,
-    report: _Report,
-    *,
-    leading: "LeadingReader | None",
-) -> None:
-    pieces = _checked_pieces(parts, target, found)
-    if leading is None or not _has_leading(found.file):
-        each_batch(pieces, _Copier(parts.odb, output), report.add)
-        return
-    tensors = tensors_of(parts.odb, found.file)
-    for part in layout_of(found.file, tensors):
-        if isinstance(part, LiteralPart):
-            each_batch([part], _Copier(parts.odb, output), report.add)
-        else:
-            tensor = tensors[part.number]
-            copier = _Copier(parts.odb, output, leading, tensor.dtype)
-            each_batch(tensor_pieces(tensor, part.start), copier, report.add)
+def _create(checkout: Checkout, found: FoundFile, path: str) -> _Made:
+    executable = found.type == "executable"
+    return _Made(found, checkout.create(path, found.file.size, executable=executable))
+
+
+class _Filler:
+    """Fills the files of a version with their bytes.
+
+    To make a small file takes the kernel as long as to fill it takes here: the thread that asks
+    makes them, another one fills those.
+    """
+
+    def __init__(
+        self, parts: Parts, target: Resolved, leading: "LeadingReader | None", report: _Report
+    ) -> None:
+        self._parts, self._target = parts, target
+        self._leading, self._report = leading, report
+
+    def write(self, files: Iterable[_Made]) -> None:
+        for is_small, some in groupby(files, key=lambda made: made.size <= BATCH):
+            if is_small:
+                in_threads(batches(some, _TOGETHER), self._fill_all, self._report.add, threads=1)
+            else:
+                for made in some:
+                    self._fill(made, self._report.add)
+
+    def _fill_all(self, files: list[_Made]) -> None:
+        for made in files:
+            self._fill(made, lambda _: None)
+
+    def _fill(self, made: _Made, done: Callable[[int], None]) -> None:
+        found, odb = made.found, self._parts.odb
+        with made.output as output:
+            pieces = _checked_pieces(self._parts, self._target, found)
+            if self._leading is None or not _has_leading(found.file):
+                each_batch(pieces, _Copier(odb, output), done)
+                return
+            tensors = tensors_of(odb, found.file)
+            for part in layout_of(found.file, tensors):
+                if isinstance(part, LiteralPart):
+                    each_batch([part], _Copier(odb, output), done)
+                else:
+                    tensor = tensors[part.number]
+                    copier = _Copier(odb, output, self._leading, tensor.dtype)
+                    each_batch(tensor_pieces(tensor, part.start), copier, done)
 
 
 def _checked_pieces(parts: Parts, target: Resolved, found: FoundFile) -> list[LiteralPart | Piece]:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, Protocol, TypeVar
 
-from mstore.errors import CorruptError, NotFoundError
+from mstore.errors import NotFoundError
 from mstore.format.dtypes import tensor_size
 from mstore.format.layout import LiteralPart, TensorPart, layout
-from mstore.ids import Kind, ObjectId, hash_chunk
+from mstore.ids import ObjectId, hash_chunk
 from mstore.objects import CHUNK_SIZE, File, OpaqueFile, Tensor, TensorFile
 from mstore.odb import ObjectDatabase
 from mstore.ops.places import stripped_error
@@ -18,7 +18,7 @@ from mstore.parts import Parts
 from mstore.revision import Resolved
 
 THREADS = min(4, os.cpu_count() or 1)
-_BATCH = 4 << 20
+BATCH = 4 << 20
 """Bytes that one task reads; for less than that, starting threads costs more than it gains."""
 _HINT_FSCK = "run: mstore fsck --full, then mstore fsck --repair --from PLACE"
 
@@ -95,7 +95,7 @@ def batches(items: Iterable[SizedT], most: int | None = None) -> Iterator[list[S
     group: list[SizedT] = []
     total = 0
     for item in items:
-        if group and (total + item.size > _BATCH or len(group) == most):
+        if group and (total + item.size > BATCH or len(group) == most):
             yield group
             group, total = [], 0
         group.append(item)
@@ -116,15 +116,28 @@ def each_batch(
     The first error ends it.
     ``done`` hears, on the calling thread, how many bytes each batch had.
     """
-    if sum(item.size for item in items) <= _BATCH:
+    if sum(item.size for item in items) <= BATCH:
         for batch in batches(items):
             work(batch)
             done(sum(item.size for item in batch))
         return
+    in_threads(batches(items), work, done, threads)
+
+
+def in_threads(
+    groups: Iterable[list[SizedT]],
+    work: Callable[[list[SizedT]], None],
+    done: Callable[[int], None],
+    threads: int,
+) -> None:
+    """Call ``work`` on groups of items on other threads, as ``each_batch`` does.
+
+    The groups are made on this one, a few ahead.
+    """
     waiting: deque[tuple[int, Future[None]]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="mstore-read") as pool:
         try:
-            for batch in batches(items):
+            for batch in groups:
                 waiting.append((sum(item.size for item in batch), pool.submit(work, batch)))
                 if len(waiting) > threads:
                     _finish(waiting, done)
@@ -148,21 +161,13 @@ def heal_all(odb: ObjectDatabase, placed: list[Placed]) -> None:
     """
     for chunk in placed:
         if hash_chunk(chunk.view) != chunk.id:
-            _read(odb, chunk)
+            odb.read_into(chunk.id, chunk.view)
 
 
 def read_all(odb: ObjectDatabase, placed: list[Placed]) -> None:
     """Read chunks into their views; each is verified."""
     for chunk in placed:
-        _read(odb, chunk)
-
-
-def _read(odb: ObjectDatabase, chunk: Placed) -> None:
-    found = odb.find(chunk.id)
-    if found is not None and (found.entry.kind, found.entry.raw_size) != (Kind.CHUNK, chunk.size):
-        held = f"a {found.entry.kind.name.lower()} of {found.entry.raw_size} bytes"
-        raise CorruptError(f"'{chunk.id}' is {held}, not a chunk of {chunk.size}", hint=_HINT_FSCK)
-    odb.read_into(chunk.id, chunk.view)
+        odb.read_into(chunk.id, chunk.view)
 
 
 def place(pieces: Iterable[Piece], buffer: memoryview, origin: int = 0) -> list[Placed]:
@@ -174,7 +179,7 @@ def place(pieces: Iterable[Piece], buffer: memoryview, origin: int = 0) -> list[
 
 def require_payload(parts: Parts, target: Resolved, oid: ObjectId) -> None:
     """NotFoundError that explains why a chunk of a version is missing, if it is."""
-    if parts.odb.find(oid) is not None:
+    if parts.odb.is_there(oid):
         return
     if target.state == "stripped":
         raise stripped_error(parts, target.label, target.version)
