@@ -20,9 +20,10 @@ test: $(VENV)/.test
 
 # The adapters with the real frameworks, each in an environment of its own, made once: what
 # tests/frameworks/requirements/NAME.txt lists runs tests/frameworks/test_NAME.py.
-test-frameworks: $(FRAMEWORKS:%=build/frameworks/%/.installed)
-	set -e; for name in $(FRAMEWORKS); do \
-		build/frameworks/$$name/bin/python -m pytest -q tests/frameworks/test_$$name.py; done
+test-frameworks: $(FRAMEWORKS:%=test-framework-%)
+
+test-framework-%: build/frameworks/%/.installed
+	PYTHONDONTWRITEBYTECODE= build/frameworks/$*/bin/python -m pytest -q tests/frameworks/test_$*.py
 
 # The pages in a real Chromium, which is installed where it is missing and we may. Screenshots go to
 # build/screenshots.
@@ -81,11 +82,13 @@ $(VENV)/.test: pyproject.toml $(VENV)/.made
 	$(VENV)/bin/python $(PIP) --editable '.[test]'
 	touch $@
 
-# As in .test, torch comes first, where it is asked for at all.
+# As in .test, torch comes first, where it is asked for at all. Python compiles what is imported, the
+# first time it is: a tenth of what is installed, and all of it takes as long as to install it.
 build/frameworks/%/.installed: tests/frameworks/requirements/%.txt pyproject.toml
 	$(PYTHON) -m venv build/frameworks/$*
-	if grep -q '^torch$$' $<; then build/frameworks/$*/bin/python $(PIP) '$(TORCH)'; fi
-	build/frameworks/$*/bin/python $(PIP) --requirement $< --editable '.[test]'
+	if grep -q '^torch$$' $<; then \
+		build/frameworks/$*/bin/python $(PIP) --no-compile '$(TORCH)'; fi
+	build/frameworks/$*/bin/python $(PIP) --no-compile --requirement $< --editable '.[test]'
 	touch $@
 
 $(VENV)/.check: pyproject.toml $(VENV)/.made
