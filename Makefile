@@ -83,7 +83,7 @@ $(VENV)/.test: pyproject.toml $(VENV)/.made
 	touch $@
 
 # As in .test, torch comes first, where it is asked for at all. Python compiles what is imported, the
-# first time it is: a tenth of what is installed, and all of it takes as long as to install it.
+# first time it is: to compile all modules takes nearly as long as to install them.
 build/frameworks/%/.installed: tests/frameworks/requirements/%.txt pyproject.toml
 	$(PYTHON) -m venv build/frameworks/$*
 	if grep -q '^torch$$' $<; then \

@@ -17,9 +17,10 @@ CODE = 1
 TAKES_BASE = False
 
 LEVEL = 3
-_own = threading.local()
 MAX_GAIN = 0.9
 """Stored over raw: above it the saving does not pay for decoding, and the entry stays raw."""
+
+_own = threading.local()
 
 
 def encode(raw: Buffer, layout: Layout = BYTES, base: Buffer | None = None) -> bytes | None:
