@@ -71,7 +71,7 @@ def test_what_is_not_there_gives_3(stocked: Any) -> None:
     stocked("show", "nothing", code=3)
     stocked("show", "lenet@9", code=3)
     stocked("cat", "lenet:nothing", code=3)
-    stocked("put", "nothing.safetensors", code=3)
+    assert "look at the path" in stocked("put", "nothing.safetensors", code=3).stderr
     stocked("list", "--store", "nowhere", code=3)
 
 

@@ -21,7 +21,7 @@ def import_place(
     NotFoundError where nothing is; InvalidInputError for what is neither.
     """
     if not place.exists():
-        raise NotFoundError(f"no file or folder '{place}'")
+        raise NotFoundError(f"no file or folder '{place}'", hint="look at the path")
     if is_model_folder(place):
         return import_folder(store, place, name, author=author, dry_run=dry_run)
     if _is_tracking_store(place):

@@ -283,9 +283,11 @@ def _unreadable(
 ) -> NotFoundError | InvalidInputError | StorageError:
     path = os.fspath(found)
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return NotFoundError(f"no file or folder '{path}'")
+        return NotFoundError(f"no file or folder '{path}'", hint="look at the path")
     if isinstance(error, PermissionError):
-        return InvalidInputError(f"'{path}' may not be read: {error.strerror}")
+        return InvalidInputError(
+            f"'{path}' may not be read: {error.strerror}", hint="look at its permissions"
+        )
     if error.errno == errno.ELOOP:
         return InvalidInputError(f"'{path}' is a symbolic link", hint=HINT_LINK)
     return StorageError(f"'{path}' cannot be read: {error.strerror}")
