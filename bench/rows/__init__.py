@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from bench.rows.archived import archive, bits
 from bench.rows.base import Bench, Result, failed
+from bench.rows.capturing import capture
 from bench.rows.catalogue import search
 from bench.rows.comparing import diff, infer
 from bench.rows.encoding import codec, first
@@ -39,6 +40,7 @@ ROWS: dict[str, Callable[[Bench], Result]] = {
     "diff": diff,
     "infer": infer,
     "search": search,
+    "capture": capture,
     "start": start,
     "threads": threads,
     "forward": forward,
