@@ -112,6 +112,20 @@ def test_every_version_is_a_point(look: Any) -> None:
     assert page.locator(".parallel path.line").count() == 4
 
 
+def test_names_of_points_stay_in_the_chart(look: Any) -> None:
+    """No name of a point leaves the area between the axes, whichever axes are chosen."""
+    page = look("list", width=360).page
+    for metric in ("val/accuracy", "val/loss"):
+        page.get_by_label("Across").select_option(metric)
+        area = page.locator(".scatter .back").bounding_box()
+        names = page.locator(".scatter .points text")
+        assert names.count() == 4
+        for at in range(4):
+            name = names.nth(at).bounding_box()
+            assert area["x"] <= name["x"]
+            assert name["x"] + name["width"] <= area["x"] + area["width"]
+
+
 def test_every_curve_is_a_path(look: Any) -> None:
     """Train and val lie in one chart, each a line inside its frame, with its best step marked."""
     page = look("curves").page

@@ -89,9 +89,8 @@ def results_of(scores: Sequence[Sequence[Score]], schema: Schema = BUILT_IN_SCHE
     for metric, dataset in sorted({key for each in latest for key in each}):
         told = [each.get((metric, dataset)) for each in latest]
         values = tuple(None if score is None else score.value for score in told)
-        direction = direction_of(metric, schema)
-        best = best_of(values, direction) if len(values) > 1 else ()
-        rows.append(Result(metric, dataset, direction, values, best))
+        best = best_of(metric, values, schema) if len(values) > 1 else ()
+        rows.append(Result(metric, dataset, direction_of(metric, schema), values, best))
     return rows
 
 

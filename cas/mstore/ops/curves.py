@@ -15,7 +15,7 @@ from mstore.errors import CorruptError, InvalidInputError, NotFoundError
 from mstore.notes import metrics_of, notes_by_version
 from mstore.objects import Log, Series, Version
 from mstore.ops.schemas import schema_of
-from mstore.ops.scores import BUILT_IN_SCHEMA, SETTINGS, best_of, direction_of, measured
+from mstore.ops.scores import BUILT_IN_SCHEMA, best_of, direction_of, measured
 from mstore.ops.steplog.rows import StepRow, StepRows
 from mstore.parts import Parts
 from mstore.refs import HEADS
@@ -82,10 +82,9 @@ def curve(
     """A curve of some (step, value) pairs, in the order of their steps."""
     ordered = sorted(points, key=lambda point: point[0])
     values = tuple(value for _, value in ordered)
-    direction = direction_of(metric, schema)
     quantity, split = measured(metric)
     finite = [value if math.isfinite(value) else None for value in values]
-    best = () if quantity in SETTINGS else best_of(finite, direction)
+    best = best_of(metric, finite, schema)
     return Curve(
         label=label,
         metric=metric,
@@ -93,7 +92,7 @@ def curve(
         split=split,
         source=source,
         axis=axis,
-        direction=direction,
+        direction=direction_of(metric, schema),
         steps=tuple(step for step, _ in ordered),
         values=values,
         best=best[0] if best else None,

@@ -59,21 +59,29 @@ def measured(metric: str) -> Measured:
     return Measured(match[2], _SPLITS[match[1].casefold()])
 
 
-def best_of(values: Sequence[float | None], direction: Direction) -> tuple[int, ...]:
-    """The places of the best values; of NaN and of nothing none is best."""
+def is_setting(metric: str) -> bool:
+    """Whether no value of it is better than another, on whichever split it stands."""
+    return measured(metric).quantity in SETTINGS
+
+
+def best_of(
+    metric: str, values: Sequence[float | None], schema: Schema = BUILT_IN_SCHEMA
+) -> tuple[int, ...]:
+    """The places of the best values of a metric; of a setting, NaN and nothing none is best."""
     known = [value for value in values if value is not None and not math.isnan(value)]
-    if not known:
+    if not known or is_setting(metric):
         return ()
-    best = min(known) if direction == "min" else max(known)
+    best = min(known) if direction_of(metric, schema) == "min" else max(known)
     return tuple(at for at, value in enumerate(values) if value == best)
 
 
 def headline(metrics: Mapping[str, float]) -> str | None:
-    """The metric that says most of a version: measured on val or test, and not a loss."""
+    """The metric that says most of a version: on val or test, and neither a loss nor a setting."""
     return min(metrics, key=_importance, default=None)
 
 
 @lru_cache(maxsize=1024)
-def _importance(metric: str) -> tuple[int, bool, str]:
+def _importance(metric: str) -> tuple[bool, int, bool, str]:
     order = ("val", "eval", "test", "", "train")
-    return order.index(measured(metric).split), direction_of(metric) == "min", metric
+    place = order.index(measured(metric).split)
+    return is_setting(metric), place, direction_of(metric) == "min", metric

@@ -121,6 +121,9 @@
     return { place, ticks };
   }
 
+  // Which end of a name stands at its point (in per cent of the width), so that it does not leave the chart.
+  const anchored = (place) => (place < 25 ? "start" : place > 75 ? "end" : "middle");
+
   function scattering(canvas) {
     const told = JSON.parse(canvas.dataset.points);
     const figure = canvas.closest("figure");
@@ -145,13 +148,13 @@
       shown = [];
       told.rows.forEach((row, index) => {
         if (row[x] === null || row[y] === null) return;
-        const cx = `${alongX.place(row[x])}%`, cy = `${100 - alongY.place(row[y])}%`;
+        const place = alongX.place(row[x]), cx = `${place}%`, cy = `${100 - alongY.place(row[y])}%`;
         const group = make("g");
         const dot = make("circle", { r: 4.5, cx, cy, class: `point c${index % 8}` });
         const words = `${told.names[index]}: ${told.dimensions[x]} ${number(row[x])}, ${told.dimensions[y]} ${number(row[y])}`;
         dot.append(make("title", {}, words));
         group.append(dot);
-        if (told.rows.length <= told.named) group.append(make("text", { x: cx, y: cy, dy: "-0.8em", "text-anchor": "middle" }, told.names[index]));
+        if (told.rows.length <= told.named) group.append(make("text", { x: cx, y: cy, dy: "-0.8em", "text-anchor": anchored(place) }, told.names[index]));
         points.append(group);
         shown.push({ group, words, value: row[x] });
       });

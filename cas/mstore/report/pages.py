@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from mstore.ops.scores import is_setting
 from mstore.report.curves import charts
 from mstore.report.frame import Head, Section, page
 from mstore.report.made import note_sections, origin_sections
@@ -236,11 +237,17 @@ def _results_table(labels: Sequence[str], results: Sequence["Result"]) -> Markup
                 _number_cell(value, is_best=at in result.best)
                 for at, value in enumerate(result.values)
             ),
-            Cell("lower" if result.direction == "min" else "higher"),
+            Cell(_better(result)),
         ]
         for result in results
     ]
     return table(Grid("metrics by data set and version", columns, rows, is_sortable=True))
+
+
+def _better(result: "Result") -> str:
+    if is_setting(result.metric):
+        return ""
+    return "lower" if result.direction == "min" else "higher"
 
 
 def _legend_of_marks() -> Markup:

@@ -9,6 +9,9 @@ from mstore.report.numbers import Scale, number, percent, scale_of
 from mstore.report.plot import COLOURS, colour, dot, encoded, path, plot, stretched
 from mstore.report.tables import frame
 
+_BORDER = 0.25
+"""How near to an end of the chart, as a share of its width, a name is written inwards."""
+
 _NAMED = 16
 """Points up to which each has its name beside it."""
 _AXES = 10
@@ -102,8 +105,16 @@ def _point(points: Points, at: int, axes: tuple[int, int], x: Scale, y: Scale) -
     mark = dot(across, up, x, y, title, class_=f"point {colour(at % COLOURS)}")
     if len(points.rows) > _NAMED:
         return mark
-    place = {"x": percent(x.place(across)), "y": percent(1 - y.place(up))}
-    return tag("g", mark, tag("text", name, dy="-0.8em", text_anchor="middle", **place))
+    along = x.place(across)
+    place = {"x": percent(along), "y": percent(1 - y.place(up)), "text_anchor": _anchor(along)}
+    return tag("g", mark, tag("text", name, dy="-0.8em", **place))
+
+
+def _anchor(along: float) -> str:
+    """Which end of a name stands at its point, so that it does not leave the chart."""
+    if along < _BORDER:
+        return "start"
+    return "end" if along > 1 - _BORDER else "middle"
 
 
 def _choice(title: str, names: Sequence[str], chosen: int) -> Markup:

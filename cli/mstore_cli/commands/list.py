@@ -194,13 +194,13 @@ def headline_cell(row: "Listed", best: Mapping[str, set[str]]) -> str:
 
 def best_labels(rows: "Sequence[Listed]") -> dict[str, set[str]]:
     """The labels of the best of several versions, for each metric."""
-    from mstore.ops.scores import best_of, direction_of  # noqa: PLC0415 (the library is loaded by now)
+    from mstore.ops.scores import best_of  # noqa: PLC0415 (the library is loaded by now)
 
     found = {}
     for metric in {row.headline for row in rows if row.headline is not None}:
         values = [row.metrics.get(metric) for row in rows]
         several = len({value for value in values if value is not None}) > 1
-        places = best_of(values, direction_of(metric)) if several else ()
+        places = best_of(metric, values) if several else ()
         found[metric] = {rows[at].label for at in places}
     return found
 

@@ -64,9 +64,16 @@ def test_a_schema_says_more_than_a_name() -> None:
 
 def test_nan_is_never_best() -> None:
     """NaN and nothing are not best, and of nothing else nothing is; equal ones are all best."""
-    assert best_of([math.nan, 1.0, None, 0.5], "min") == (3,)
-    assert best_of([2.0, 2.0, 1.0], "max") == (0, 1)
-    assert best_of([math.nan, None], "max") == ()
+    assert best_of("loss", [math.nan, 1.0, None, 0.5]) == (3,)
+    assert best_of("accuracy", [2.0, 2.0, 1.0]) == (0, 1)
+    assert best_of("accuracy", [math.nan, None]) == ()
+
+
+@pytest.mark.parametrize("metric", ["epoch", "train/learning_rate", "grad_norm"])
+def test_no_value_of_a_setting_is_best(metric: str) -> None:
+    """What trainers log beside their metrics is never marked, and the last to be a headline."""
+    assert best_of(metric, [1.0, 8.0]) == ()
+    assert headline({metric: 8, "train/loss": 1}) == "train/loss"
 
 
 def test_the_headline_is_measured_and_no_loss() -> None:
