@@ -6,7 +6,8 @@ TORCH ?= torch==2.13.0
 FUZZ_SECONDS ?= 60
 VENV := .venv
 DEMO := .venv-demo
-PIP := -m pip install --quiet --disable-pip-version-check
+WORDS := install --quiet --disable-pip-version-check
+PIP := -m pip $(WORDS)
 FRAMEWORKS := $(basename $(notdir $(wildcard tests/frameworks/requirements/*.txt)))
 SOURCES := $(shell find cas cli -name '*.py')
 
@@ -56,11 +57,12 @@ fuzz: $(VENV)/.test $(VENV)/.fuzz
 	set -e; for target in $(notdir $(wildcard fuzz/corpus/*)); do \
 		$(VENV)/bin/python fuzz/run.py $$target -max_total_time=$(FUZZ_SECONDS); done
 
-# Every crash state of three commands, every failing call, every flipped bit, 20,000 power cuts
-# (these as root): an hour and more.
+# Every crash state of three commands, every failing call, every flipped bit, every order of steps of
+# the collection protocol, 20,000 power cuts (these as root): an hour and more.
 crash: $(VENV)/.test
 	MSTORE_CRASH_DEPTH=3 MSTORE_THOROUGH=1 MSTORE_SECONDS=300 \
-		$(VENV)/bin/python -m pytest -q -n 2 --dist worksteal tests/crash tests/faults tests/planted
+		$(VENV)/bin/python -m pytest -q -n 2 --dist worksteal \
+			tests/crash tests/faults tests/model tests/planted tests/unit/planner
 	$(VENV)/bin/python -m tests.crash.powercut --cuts 20000
 
 clean:
@@ -83,12 +85,14 @@ $(VENV)/.test: pyproject.toml $(VENV)/.made
 	touch $@
 
 # As in .test, torch comes first, where it is asked for at all. Python compiles what is imported, the
-# first time it is: to compile all modules takes nearly as long as to install them.
-build/frameworks/%/.installed: tests/frameworks/requirements/%.txt pyproject.toml
-	$(PYTHON) -m venv build/frameworks/$*
-	if grep -q '^torch$$' $<; then \
-		build/frameworks/$*/bin/python $(PIP) --no-compile '$(TORCH)'; fi
-	build/frameworks/$*/bin/python $(PIP) --no-compile --requirement $< --editable '.[test]'
+# first time it is: to compile all modules takes nearly as long as to install them. One pip does for
+# all; to give each environment its own takes longer than to make the environment.
+build/frameworks/%/.installed: tests/frameworks/requirements/%.txt pyproject.toml $(VENV)/.made
+	$(PYTHON) -m venv --without-pip build/frameworks/$*
+	if grep -q '^torch$$' $<; then $(VENV)/bin/python -m pip --python build/frameworks/$* \
+		$(WORDS) --no-compile '$(TORCH)'; fi
+	$(VENV)/bin/python -m pip --python build/frameworks/$* \
+		$(WORDS) --no-compile --requirement $< --editable '.[test]'
 	touch $@
 
 $(VENV)/.check: pyproject.toml $(VENV)/.made

@@ -1,5 +1,6 @@
 """What every test may use: an empty store, and safetensors files made on the spot."""
 
+import gc
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +19,12 @@ os.environ["MSTORE_CAPTURE"] = "0"
 NEED_MOUNTS = {"test_powercut.py", "test_disk_full.py"}
 
 Arrays = Mapping[str, np.ndarray]
+
+
+@pytest.fixture(scope="session")
+def thorough() -> bool:
+    """Whether MSTORE_THOROUGH asks for every case, however long that takes."""
+    return bool(os.environ.get("MSTORE_THOROUGH"))
 
 
 @pytest.fixture
@@ -74,6 +81,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if apart and why_no_mounts():
         items[:] = [item for item in items if item not in apart]
         config.hook.pytest_deselected(items=apart)
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector of Python pass over the thousands of tests in memory."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

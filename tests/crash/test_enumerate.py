@@ -14,7 +14,7 @@ from mstore.testing.filesystems import RecordingFileSystem
 
 LEAST_STATES = {1: 200, 2: 5_000, 3: 100_000}
 """How many states all sequences of a length have together, at the least."""
-BOUNDS = {1: Bounds(1, 10_000, 1, 1), 2: Bounds(2, 20, 9, 8), 3: Bounds(3, 120, 1, 8)}
+BOUNDS = {1: Bounds(1, 10_000, 1, 1), 2: Bounds(2, 4, 45, 8), 3: Bounds(3, 120, 1, 8)}
 
 
 @pytest.fixture

@@ -24,9 +24,3 @@ def start() -> Start:
         return subprocess.Popen(line, stdout=pipe, stderr=pipe, text=True, env=environment)
 
     return run
-
-
-@pytest.fixture(scope="session")
-def thorough() -> bool:
-    """Whether MSTORE_THOROUGH asks for every case, however long that takes."""
-    return bool(os.environ.get("MSTORE_THOROUGH"))

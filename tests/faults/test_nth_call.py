@@ -35,7 +35,7 @@ from mstore.testing.filesystems import (
 
 TRIED = {**COMMANDS, "drop base": drop_base, "get": get}
 ERRORS = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC, "EINTR": errno.EINTR}
-STRIDES = 11, 31
+STRIDES = 23, 83
 """Of how many faults one is tried unless MSTORE_THOROUGH asks for all; prime, so all kinds are."""
 MANY = 2000
 """Faults of one command from which on the second of these counts."""

@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 
 from mstore.errors import CorruptError, InvalidInputError
-from mstore.ids import ObjectId
+from mstore.ids import ID_SIZE, ObjectId
 from mstore.objects import Tree, TreeEntry, Version
 from mstore.ops.walk import closure, walk_entries
 from mstore.parts import Transaction
 from mstore.store import Store
 
 
-def nested(store: Store, levels: int, width: int) -> ObjectId:
-    """A tree that holds the tree below it ``width`` times, ``levels`` deep."""
+def nested(store: Store, levels: int, width: int, files: tuple[TreeEntry, ...] = ()) -> ObjectId:
+    """A tree that holds the tree below it ``width`` times, ``levels`` deep, and files at last."""
     with Transaction(store.parts) as transaction:
-        oid = transaction.writer.add_object(Tree())
+        oid = transaction.writer.add_object(Tree(files))
         for _ in range(levels):
             entries = tuple(TreeEntry(f"n{i}", "tree", bytes(oid)) for i in range(width))
             oid = transaction.writer.add_object(Tree(entries))
@@ -32,7 +32,8 @@ def test_too_deep_trees_are_refused(store: Store) -> None:
 
 def test_a_tree_repeated_a_million_times_is_refused(store: Store) -> None:
     """A few small trees that unfold to 10 to the 12 names are refused."""
-    root = nested(store, 12, 10)
+    files = tuple(TreeEntry(f"f{i:03}", "file", bytes(ID_SIZE)) for i in range(1000))
+    root = nested(store, 9, 10, files)
     with pytest.raises(CorruptError, match="more than 1000000 names"):
         for _ in walk_entries(store.parts.odb, root):
             pass

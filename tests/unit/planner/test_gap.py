@@ -16,7 +16,7 @@ from mstore.planner.choose import Found, find
 from mstore.planner.exact import exact
 from mstore.planner.graph import TOLERANCE
 
-COUNT = 500 if os.environ.get("MSTORE_THOROUGH") == "1" else 60
+COUNT = 500 if os.environ.get("MSTORE_THOROUGH") else 60
 SCHEMES: list[Scheme] = ["independent", "parallel"]
 
 
