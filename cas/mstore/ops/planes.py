@@ -9,15 +9,16 @@ Loads NumPy: it is imported when somebody wants planes.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from fnmatch import fnmatchcase
 from itertools import pairwise
 
 from msgspec import Struct
 
 from mstore.codecs import PLANES, ZSTD, Coded, codec, planes
-from mstore.errors import InvalidInputError
+from mstore.errors import InvalidInputError, NotFoundError
 from mstore.format.dtypes import tensor_size
 from mstore.ids import Buffer, Kind, ObjectId, hash_chunk
-from mstore.objects import Tensor
+from mstore.objects import Tensor, TensorFile
 from mstore.odb import ObjectDatabase
 from mstore.ops.bases import MAX_DEPTH
 from mstore.ops.encoding import FLOATS
@@ -25,7 +26,7 @@ from mstore.ops.leading import steps_of
 from mstore.ops.payload import Piece, require_payload, tensor_pieces
 from mstore.ops.places import stripped_error
 from mstore.ops.recode import Change, Recoded, Step, Stepped, recode
-from mstore.ops.walk import roots, split_ids, walk_version
+from mstore.ops.walk import roots, split_ids, walk_files, walk_version
 from mstore.parts import Parts
 from mstore.revision import Resolved, resolve
 
@@ -72,8 +73,9 @@ def store_planes(
 ) -> PlanesReport:
     """Store the tensors of some versions, or of all, with a step after each number of bits.
 
-    InvalidInputError for levels that do not ascend; NotFoundError (kind "stripped") for a version
-    whose bytes are not here; ConflictError when a gc runs.
+    A revision may be a part of a version, as for ``chosen_tensors``. InvalidInputError for levels
+    that do not ascend and for rows; NotFoundError where no tensor has the name, and (kind
+    "stripped") for a version whose bytes are not here; ConflictError when a gc runs.
     """
     steps = check_levels(levels)
     everything = not revisions
@@ -121,29 +123,55 @@ def check_levels(levels: Sequence[int]) -> tuple[int, ...]:
 
 
 def chosen_tensors(parts: Parts, revisions: Sequence[str]) -> Iterator[Tensor]:
-    """The tensors that have enough bytes, each once, in the order of the files."""
-    versions = [_whole(parts, text) for text in revisions]
-    ids = [found.version for found in versions] or sorted(roots(parts).kept)
+    """The tensors that have enough bytes, each once: those of some versions, or of all.
+
+    ``lenet:#fc*.weight`` chooses among the tensors of a version by a pattern of their names, and
+    ``lenet:model.safetensors`` those of one file. Errors as ``store_planes``.
+    """
     seen: set[ObjectId] = set()
-    for version in ids:
-        for kind, oid in walk_version(parts, version):
-            if kind is Kind.TENSOR and oid not in seen:
-                seen.add(oid)
-                tensor = parts.odb.tensor(oid)
-                if tensor_size(tensor.dtype, tensor.shape) >= MIN_TENSOR:
-                    yield tensor
-    for found in versions:
-        for kind, oid in walk_version(parts, found.version):
-            if kind is Kind.CHUNK:
-                require_payload(parts, found, oid)
+    for target in [_chosen(parts, text) for text in revisions] or _every_kept(parts):
+        for oid in _tensor_ids(parts, target):
+            tensor = parts.odb.tensor(oid)
+            if oid in seen or tensor_size(tensor.dtype, tensor.shape) < MIN_TENSOR:
+                continue
+            seen.add(oid)
+            for chunk in split_ids(tensor.chunks) if revisions else ():
+                require_payload(parts, target, chunk)
+            yield tensor
 
 
-def _whole(parts: Parts, text: str) -> Resolved:
+def _every_kept(parts: Parts) -> list[Resolved]:
+    return [Resolved(str(version), version) for version in sorted(roots(parts).kept)]
+
+
+def _chosen(parts: Parts, text: str) -> Resolved:
     found = resolve(parts, text)
-    if found.path or found.tensor or found.rows is not None:
-        raise InvalidInputError(f"'{text}' is a part of a version, only whole ones are stored anew")
+    if found.rows is not None:
+        raise InvalidInputError(
+            f"'{text}' are rows of a tensor, only whole tensors are stored anew",
+            hint=f"leave the rows out: {text.rpartition('[')[0]}",
+        )
     if found.state == "stripped":
         raise stripped_error(parts, found.label, found.version)
+    return found
+
+
+def _tensor_ids(parts: Parts, target: Resolved) -> list[ObjectId]:
+    """The tensors of a version that its path and the pattern of its tensors leave."""
+    if target.path is None and target.tensor is None:
+        kinds = walk_version(parts, target.version)
+        return [oid for kind, oid in kinds if kind is Kind.TENSOR]
+    found = [
+        ObjectId(oid)
+        for file in walk_files(parts.odb, parts.odb.version(target.version).tree)
+        if target.path in {None, file.path} and isinstance(file.file, TensorFile)
+        for name, oid in file.file.tensors
+        if target.tensor is None or fnmatchcase(name, target.tensor)
+    ]
+    if not found:
+        raise NotFoundError(
+            f"'{target.text}' names no tensor", hint=f"see them: mstore tensors {target.label}"
+        )
     return found
 
 

@@ -127,8 +127,9 @@ class Keeping(Opened):
     ) -> "PlanesReport":
         """Store the floats of versions so that ``bits`` reads no more than it needs.
 
-        After each number of bits there is a step. Without a version: what is not stored as a
-        difference. The old form goes with the next ``gc``.
+        After each number of bits there is a step. ``lenet:#fc*.weight`` chooses some tensors.
+        Without a version: what is not stored as a difference. The old form goes with the next
+        ``gc``.
         """
         from mstore.ops.planes import store_planes  # noqa: PLC0415 (loads NumPy)
 

@@ -86,6 +86,7 @@ def terms_of(asked: dict[str, Any]) -> "Terms":
     "mstore archive --alpha 1.6 && mstore gc",
     "mstore archive lenet@1 lenet@2 --within 50",
     "mstore archive lenet --planes 8,16 && mstore gc",
+    "mstore archive 'lenet:#fc*.weight' --planes 8,16 --dry-run",
 )
 @click.argument("revisions", metavar="[REV]...", nargs=-1, type=Revision())
 @click.option("--all", "everything", is_flag=True, help="Every kept version; so without REV.")
@@ -114,8 +115,8 @@ def command(
     planes before stays so.
 
     With --planes the floats of the versions named are cut instead: their first bits, of which the
-    first eight are sign and exponent, are stored apart from the others. Without REV that is done
-    to what is not stored as a difference.
+    first eight are sign and exponent, are stored apart from the others. REV:#PATTERN and REV:FILE
+    choose some tensors. Without REV that is done to what is not stored as a difference.
     """
     if revisions and everything:
         message = "give REV or --all, not both"

@@ -227,6 +227,40 @@ def test_differences_stay_unless_their_version_is_named(store: Store, tuned: lis
         assert same(store.load(f"lenet@{number}"), arrays)
 
 
+@pytest.mark.parametrize(
+    ("revision", "names"),
+    [
+        ("m:#b*", {"big"}),
+        ("m:#*", {"big", "half", "wide", "odd"}),
+        ("m:#half", {"half"}),
+        ("m:model.safetensors#wide", {"wide"}),
+        ("m@1:model.safetensors", {"big", "half", "wide", "odd"}),
+    ],
+)
+def test_tensors_are_chosen_by_name_and_file(
+    store: Store, arrays: Arrays, revision: str, names: set[str]
+) -> None:
+    """A pattern, or a file of the version, says which tensors are cut; the others stay."""
+    store.put(arrays, "m")
+    report = store.archive_planes([revision], (8,))
+    assert report.tensors_total == len(names)
+    cut = {name for name in arrays if any(e[0].codec == PLANES for e in steps(store, name))}
+    assert cut == names
+    assert same(store.load("m"), arrays)
+
+
+def test_a_pattern_that_names_nothing_is_told(store: Store, arrays: Arrays) -> None:
+    """No tensor of the name, no such file, and rows are errors, and nothing is written."""
+    store.put(arrays, "m")
+    before = sorted(Path(store.path).glob("objects/*"))
+    for revision in ("m:#fc*", "m:other.safetensors"):
+        with pytest.raises(NotFoundError, match="names no tensor"):
+            store.archive_planes([revision])
+    with pytest.raises(InvalidInputError, match="rows of a tensor"):
+        store.archive_planes(["m:#big[0:2]"])
+    assert sorted(Path(store.path).glob("objects/*")) == before
+
+
 def test_clone_and_push_keep_planes(cut: Store, arrays: Arrays, tmp_path: Path) -> None:
     """What is sent elsewhere is cut there too, exact and without a fault."""
     clone, _ = mstore.clone(cut.path, tmp_path / "clone")
