@@ -19,7 +19,8 @@ _CHANGED = "a work tree with one changed file"
 
 def capture(bench: Bench) -> Result:
     """Puts of 1 MiB from within a git repository of 5,000 files, with capture and without."""
-    singles = bench.files.singles()
+    singles, source = bench.files.singles(), bench.files.folder()
+    changed = min(path for path in source.rglob("*") if path.is_file()).relative_to(source)
     with ExitStack() as stack:
         peers = {
             label: stack.enter_context(bench.fresh(Mstore)) for label in (_ALONE, _CLEAN, _CHANGED)
@@ -28,7 +29,8 @@ def capture(bench: Bench) -> Result:
 
         def put(label: str, number: int) -> Run:
             if label == _CHANGED:
-                _change(trees[label], number)
+                with (trees[label] / changed).open("a") as file:
+                    file.write(f"change {number}\n")
             words = ("mstore", "put", str(singles[number]), "--name", f"model-{number}")
             plain = ("--no-capture",) if label == _ALONE else ()
             env = {"MSTORE_STORE": str(peers[label].store)}
@@ -36,7 +38,7 @@ def capture(bench: Bench) -> Result:
 
         rounds = min(2 * bench.runs, len(singles))
         taken = in_turns({label: partial(put, label) for label in peers}, rounds)
-    return _result(taken, count_files(bench.files.folder()))
+    return _result(taken, count_files(source))
 
 
 def _committed(bench: Bench, peer: Mstore) -> Path:
@@ -45,15 +47,9 @@ def _committed(bench: Bench, peer: Mstore) -> Path:
     shutil.copytree(bench.files.folder(), tree)
     time.sleep(2)
     for words in (("init", "-q"), ("add", "-A"), ("commit", "-q", "-m", "all")):
-        bench.run(Command(("git", *words), tree))
+        # Git packs so many files on its own after a while, in the background.
+        bench.run(Command(("git", "-c", "gc.auto=0", *words), tree))
     return tree
-
-
-def _change(tree: Path, number: int) -> None:
-    """Appends a line to a file that git knows."""
-    first = min(path for path in tree.rglob("*") if path.is_file() and ".git" not in path.parts)
-    with first.open("a") as file:
-        file.write(f"change {number}\n")
 
 
 def _result(taken: dict[str, list[Run]], files: int) -> Result:
