@@ -75,6 +75,14 @@ def test_what_is_not_there_gives_3(stocked: Any) -> None:
     stocked("list", "--store", "nowhere", code=3)
 
 
+def test_a_name_among_the_paths_is_told_where_it_goes(stocked: Any) -> None:
+    """``put PATH NAME`` gives 3, says that the name is an option, and stores nothing."""
+    result = stocked("put", "lenet.safetensors", "other", code=3)
+    assert "no file or folder 'other'" in result.stderr
+    assert "--name other" in result.stderr
+    assert stocked.lines("list")[1].startswith("lenet@3 ")
+
+
 def test_what_stands_in_the_way_gives_4(stocked: Any) -> None:
     """A file that would be overwritten and a name that is taken give 4; --force overwrites."""
     assert "--force" in stocked("get", "prod", "lenet.safetensors", code=4).stderr

@@ -1,5 +1,6 @@
 """``mstore put``."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,21 @@ RELATIONS = (
 """Those of mstore.objects.Relation, written out so that --help need not import it."""
 POLICIES = ("raw", "auto", "small")
 """Those of mstore.ops.encoding.Policy, likewise."""
+
+
+def read_paths(
+    _: click.Context, param: click.Parameter, paths: tuple[Path, ...]
+) -> tuple[Path, ...]:
+    """Notice a model's name among the paths, where ``git tag`` and its like have it."""
+    del param
+    missing = [path for path in paths if not os.path.lexists(path)]
+    if len(missing) == 1 < len(paths):
+        from mstore.errors import NotFoundError  # noqa: PLC0415 (only once something is amiss)
+
+        message = f"no file or folder '{missing[0]}'"
+        hint = f"look at the path; a model's name is given as --name {missing[0]}"
+        raise NotFoundError(message, hint=hint)
+    return paths
 
 
 def read_datasets(
@@ -64,7 +80,12 @@ def read_file(_: click.Context, param: click.Parameter, path: Path | None) -> di
     "mstore put out/ --log out/trainer_state.json --dataset train=data/train --seed torch=1",
 )
 @click.argument(
-    "paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path)
+    "paths",
+    metavar="PATH...",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path),
+    callback=read_paths,
 )
 @click.option("--name", type=ModelName(), help="The model; else the path's own name.")
 @click.option("-m", "--message", default="", metavar="TEXT", help="What is new in this version.")
