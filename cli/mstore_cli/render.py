@@ -40,7 +40,8 @@ class Strong(str):
 class Table(NamedTuple):
     """Rows of cells under headers; columns named in ``right`` hold numbers.
 
-    On a terminal that is too narrow the columns in ``spare`` are left out, the first one first.
+    A terminal is shown no empty column. On one that is too narrow those in ``spare`` are left
+    out, the first one first.
     """
 
     headers: Sequence[str]
@@ -217,9 +218,10 @@ def _write_rich(table: Table) -> None:
     from rich.text import Text  # noqa: PLC0415 (as above)
 
     console = Console(file=sys.stdout)
-    left_out = _left_out(table, console.width)
+    widths = _widths(table)
+    left_out = _left_out(table, widths, console.width)
     shown = RichTable(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    kept = [at for at, header in enumerate(table.headers) if header not in left_out]
+    kept = [at for at, name in enumerate(table.headers) if name in widths and name not in left_out]
     for header in (table.headers[at] for at in kept):
         right = header in table.right
         shown.add_column(Text(plain(header)), justify="right" if right else "left", overflow="fold")
@@ -232,12 +234,21 @@ def _write_rich(table: Table) -> None:
         console.print(Text(f"(too narrow for {names})", "dim"))
 
 
-def _left_out(table: Table, width: int) -> set[str]:
-    """The columns that do not fit."""
+def _widths(table: Table) -> dict[str, int]:
+    """What each column that says something takes, with the space after it."""
     columns = zip(table.headers, *table.rows, strict=True)
-    needed = {column[0]: max(len(plain(cell)) for cell in column) + 2 for column in columns}
+    return {
+        column[0]: max(len(plain(cell)) for cell in column) + 2
+        for column in columns
+        if any(column[1:]) or not table.rows
+    }
+
+
+def _left_out(table: Table, widths: dict[str, int], width: int) -> set[str]:
+    """The columns that do not fit."""
+    needed = dict(widths)
     left_out: set[str] = set()
-    for header in table.spare:
+    for header in filter(widths.__contains__, table.spare):
         if sum(needed.values()) - 2 <= width:
             break
         needed.pop(header)

@@ -43,7 +43,17 @@ def test_a_table_has_colour(stocked: Any) -> None:
     plain, _ = on_terminal("list", COLUMNS="200", NO_COLOR="1", TERM="dumb")
     assert COLOUR.search(coloured)
     assert not COLOUR.search(plain)
-    assert COLOUR.sub("", coloured).split() == stocked("list").stdout.split()
+    last = COLOUR.sub("", coloured).splitlines()[-1]
+    assert last.split() == stocked.lines("list")[-1].split()
+
+
+def test_a_terminal_is_not_shown_empty_columns(stocked: Any) -> None:
+    """A column without a value is shown to programs alone, and is not said to be too wide."""
+    text, _ = on_terminal("list", COLUMNS="200", NO_COLOR="1")
+    headers, row = (line.split() for line in text.splitlines())
+    piped_headers, piped_row = stocked.lines("list")
+    assert set(piped_headers.split()) - set(headers) >= {"STATE"}
+    assert row == piped_row.split()
 
 
 def test_a_table_fits_the_terminal(stocked: Any) -> None:
